@@ -1,0 +1,214 @@
+"""Network files: safetensors with a JSON header. Self-describing, versioned, digest-checked, no pickle.
+
+`write_tensors` and `read_tensors` are the container that program files use too.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from polyspike.spec import FileFormatError
+
+from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse
+from .verify import verify
+
+KIND = "polyspike network"
+VERSION = 1
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def content_digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 over a header and its arrays."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path | str, kind: str, version: int, header: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write a header and arrays to one safetensors file."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {
+        "kind": kind,
+        "version": str(version),
+        "header": json.dumps(header, sort_keys=True),
+        "digest": content_digest(header, arrays),
+    }
+    save_file(arrays, str(path), metadata=metadata)
+
+
+def read_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, Any], Arrays]:
+    """Read what `write_tensors` wrote.
+
+    Raises
+    ------
+    FileFormatError
+        The file is missing, truncated, altered, of another kind or version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
+        raise FileFormatError(f"{path}: not a readable safetensors file, or truncated ({error})") from None
+    if metadata.get("kind") != kind:
+        raise FileFormatError(f"{path}: holds {metadata.get('kind', 'plain tensors')!r}, but a {kind!r} file is needed")
+    if metadata.get("version") != str(version):
+        raise FileFormatError(
+            f"{path}: format version {metadata.get('version')}, but this release reads version {version}"
+        )
+    try:
+        header = json.loads(metadata["header"])
+    except (KeyError, ValueError):
+        raise FileFormatError(f"{path}: the header is missing or is not JSON") from None
+    if metadata.get("digest") != content_digest(header, arrays):
+        raise FileFormatError(f"{path}: the content does not match its digest; the file was altered or damaged")
+    return header, arrays
+
+
+def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
+    """Return a network as a JSON-able header and named arrays."""
+    arrays: Arrays = {}
+    nodes: list[dict[str, Any]] = []
+    for node in network:
+        entry: dict[str, Any] = {"name": node.name, "shape": list(node.shape)}
+        if isinstance(node, Input):
+            entry |= {
+                "kind": "input",
+                "counts": _counts(node.counts),
+                "scale": node.scale,
+                "mean": list(node.mean),
+                "std": list(node.std),
+                "image": list(node.image),
+            }
+        elif isinstance(node, MaxPool):
+            entry |= {
+                "kind": "maxpool",
+                "source": node.source,
+                "window": list(node.window),
+                "stride": list(node.stride),
+                "padding": list(node.padding),
+            }
+        else:
+            arrays[f"{node.name}/bias"] = node.bias
+            arrays[f"{node.name}/scale"] = node.scale
+            entry |= {"kind": "layer", "synapses": [], "neuron": None}
+            for index, synapse in enumerate(node.synapses):
+                arrays[f"{node.name}/weight{index}"] = synapse.weight
+                entry["synapses"].append(
+                    {
+                        "source": synapse.source,
+                        "window": list(synapse.window),
+                        "stride": list(synapse.stride),
+                        "padding": list(synapse.padding),
+                        "groups": synapse.groups,
+                        "shift": synapse.shift,
+                    }
+                )
+            if node.neuron is not None:
+                arrays[f"{node.name}/theta"] = node.neuron.theta
+                arrays[f"{node.name}/v0"] = node.neuron.v0
+                entry["neuron"] = {"counts": _counts(node.neuron.counts), "rectified": node.neuron.rectified}
+        nodes.append(entry)
+    header = {
+        "name": network.name,
+        "timesteps": network.timesteps,
+        "classes": list(network.classes),
+        "nodes": nodes,
+    }
+    return header, arrays
+
+
+def from_header(header: Mapping[str, Any], arrays: Arrays) -> Network:
+    """Build and verify a network from `to_header`'s result."""
+    try:
+        nodes = tuple(_node(entry, arrays) for entry in header["nodes"])
+        network = Network(header["name"], header["timesteps"], nodes, tuple(header["classes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"the network description is incomplete: {error!r}") from None
+    return verify(network)
+
+
+def save(network: Network, path: Path | str) -> None:
+    """Write a network to `path` (customarily `.psnn`)."""
+    write_tensors(path, KIND, VERSION, *to_header(verify(network)))
+
+
+def load(path: Path | str) -> Network:
+    """Read a network. Raises FileFormatError or NetworkError when the file is not sound."""
+    header, arrays = read_tensors(path, KIND, VERSION)
+    return from_header(header, arrays)
+
+
+def _counts(counts: CountRange) -> list[int]:
+    return [counts.n_neg, counts.n_pos, counts.bits]
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    first, second = values
+    return int(first), int(second)
+
+
+def _triple(values: list[int]) -> tuple[int, int, int]:
+    first, second, third = values
+    return int(first), int(second), int(third)
+
+
+def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
+    name, shape = entry["name"], _triple(entry["shape"])
+    if entry["kind"] == "input":
+        return Input(
+            name,
+            shape,
+            CountRange(*entry["counts"]),
+            float(entry["scale"]),
+            tuple(entry["mean"]),
+            tuple(entry["std"]),
+            _triple(entry["image"]),
+        )
+    if entry["kind"] == "maxpool":
+        return MaxPool(
+            name,
+            shape,
+            entry["source"],
+            _pair(entry["window"]),
+            _pair(entry["stride"]),
+            _pair(entry["padding"]),
+        )
+    if entry["kind"] != "layer":
+        raise ValueError(f"unknown kind of node {entry['kind']!r}")
+    synapses = tuple(
+        Synapse(
+            each["source"],
+            arrays[f"{name}/weight{index}"],
+            _pair(each["window"]),
+            _pair(each["stride"]),
+            _pair(each["padding"]),
+            each["groups"],
+            each["shift"],
+        )
+        for index, each in enumerate(entry["synapses"])
+    )
+    neuron = None
+    if entry["neuron"] is not None:
+        neuron = Neuron(
+            CountRange(*entry["neuron"]["counts"]),
+            arrays[f"{name}/theta"],
+            arrays[f"{name}/v0"],
+            entry["neuron"]["rectified"],
+        )
+    return Layer(name, shape, synapses, arrays[f"{name}/bias"], neuron, arrays[f"{name}/scale"])

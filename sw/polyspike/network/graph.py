@@ -1,0 +1,186 @@
+"""The integer network IR. Three kinds of node, in topological order; everything in it is an integer but the scales.
+
+Maps are [channel][y][x]; a vector is a map of 1 x 1 pixels. Shapes are (channels, height, width).
+The arithmetic of a layer, normative for every implementation, at timestep t::
+
+    sum[c]  = sum over synapses of (convolution of the source's counts with the synapse's weights) << shift
+    v[c]    = (v0[c] if t == 0 else v[c]) + sum[c] + bias[c]
+    s[c]    = clip(floor(v[c] / theta[c]), -lo, n_pos);  v[c] -= theta[c] * s[c]
+
+with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps). A layer without a neuron emits
+nothing: its membranes after the last timestep are the network's output.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyspike.spec import NetworkError
+
+Shape = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class CountRange:
+    """The spike counts a node may emit in one timestep: -n_neg .. n_pos, in `bits` bits.
+
+    Any split with n_neg + n_pos < 2^bits is legal: counts travel in two's complement cut to `bits`, and a code above
+    n_pos is negative.
+    """
+
+    n_neg: int
+    n_pos: int
+    bits: int
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude."""
+        return max(self.n_neg, self.n_pos)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Input:
+    """The network's input: 8-bit (or 4-bit) counts, the same ones at every timestep.
+
+    An image of shape `image`, pixels in 0..1, becomes counts by `round((pixel - mean) / std / scale)`, clipped to the
+    range, and is then reshaped to `shape` (channels first; differs from `image` only where the network flattens its
+    input at once). `mean` and `std` have one entry a channel of the image.
+    """
+
+    name: str
+    shape: Shape
+    counts: CountRange
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image: Shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Synapse:
+    """One source of a layer's input: a convolution, linear map, shortcut or sum pooling, all in one form.
+
+    `weight` is int8, [out channels, in channels / groups, kh, kw], in -127..127. (kh, kw) is `window`, or (1, 1): then all
+    taps of the window share the weights, which is a sum over the window that is weighted afterwards.
+    A linear layer has window = the whole map. A depthwise convolution has groups = in channels = out channels, and so have
+    the identity shortcut (window 1 x 1) and sum pooling (weights all 1).
+    """
+
+    source: str
+    weight: NDArray[np.int8]
+    window: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    #: every product is multiplied by 2^shift, 0..7
+    shift: int = 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether all taps of a window larger than 1 x 1 share their weights."""
+        return self.window != (1, 1) and self.weight.shape[2:] == (1, 1)
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether output channel c sees input channel c and no other."""
+        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0]
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) of the output for a source of that size."""
+        (kh, kw), (sy, sx), (py, px) = self.window, self.stride, self.padding
+        return (height + 2 * py - kh) // sy + 1, (width + 2 * px - kw) // sx + 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neuron:
+    """Polarity multi-spike neurons, one a channel. `theta` and `v0` are int32 [channels]."""
+
+    counts: CountRange
+    theta: NDArray[np.int32]
+    v0: NDArray[np.int32]
+    rectified: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer of spiking neurons, or, with `neuron` None, of output membranes.
+
+    `bias` is int32 [channels], added at every timestep. `scale` is float64 [channels]: what one unit of output is worth in the
+    float network. A spiking layer's activation is `scale * mean over timesteps of its counts`; a membrane layer's is
+    `scale * membrane / timesteps`.
+    """
+
+    name: str
+    shape: Shape
+    synapses: tuple[Synapse, ...]
+    bias: NDArray[np.int32]
+    neuron: Neuron | None
+    scale: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaxPool:
+    """Largest count in each window; exact at one timestep only. Padding never wins."""
+
+    name: str
+    shape: Shape
+    source: str
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+
+Node = Input | Layer | MaxPool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """An integer network. The first node is the input, the last one a membrane layer; each source stands before its user."""
+
+    name: str
+    timesteps: int
+    nodes: tuple[Node, ...]
+    classes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise NetworkError(
+            f"network {self.name!r} has no layer {name!r}; it has {', '.join(n.name for n in self.nodes)}"
+        )
+
+    @property
+    def input(self) -> Input:
+        """The input node."""
+        node = self.nodes[0]
+        assert isinstance(node, Input)
+        return node
+
+    @property
+    def output(self) -> Layer:
+        """The layer whose membranes are the result."""
+        node = self.nodes[-1]
+        assert isinstance(node, Layer)
+        return node
+
+    def counts(self, name: str) -> CountRange:
+        """Return the count range that the node `name` emits (max pooling passes its source's on)."""
+        node = self[name]
+        while isinstance(node, MaxPool):
+            node = self[node.source]
+        if isinstance(node, Input):
+            return node.counts
+        if node.neuron is None:
+            raise NetworkError(f"layer {name!r} emits no spikes: it has output membranes")
+        return node.neuron.counts
+
+    def replace(self, **changes: Any) -> "Network":
+        """Return a copy with some fields changed, e.g. `timesteps`."""
+        return dataclasses.replace(self, **changes)
