@@ -117,7 +117,8 @@ class Fire(wiring.Component):
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
     Rate: a sum every lanes / fire_width cycles; at the second and later timesteps of a position it waits until the one before has
-    left the pipeline, because the membrane comes from there. Latency: 6 + count_bits cycles to the first packed lanes.
+    left the pipeline, because the membrane comes from there. Latency: from a sum to
+    its first word 6 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------
