@@ -1,14 +1,16 @@
 """The link's frames. Little-endian throughout; the CRC is CRC-32 as in Ethernet and zlib.
 
-A request is answered by exactly one response with the same sequence number; the host sends the next request after that.
+A request is answered by exactly one response with the same sequence number; the host sends the next request after
+that.
 
-request    SYNC_REQUEST, sequence, command, space, mask (2 bytes), address (4 bytes), count (2 bytes), payload, CRC (4 bytes)
+request    SYNC_REQUEST, sequence, command, space, mask (2 bytes), address (4 bytes), count (2 bytes), payload,
+           CRC (4 bytes)
 response   SYNC_RESPONSE, sequence, status, count (2 bytes), payload, CRC (4 bytes)
 
 `address` and `count` are in 64-bit words. A WRITE carries `count` words of payload, its other frames none; the response
 to a READ carries `count` words, other responses none. RUN executes `count` instructions from instruction `address`
-on, or fewer if one is HALT (count 0: until HALT), and is answered when they are done. The CRC covers everything between the sync byte and itself.
-A request with a wrong CRC changes nothing and gets no answer; a response with a wrong CRC is dropped by the host.
+on, or fewer if one is HALT (count 0: until HALT), and is answered when they are done. The CRC covers everything
+between the sync byte and itself. A request with a wrong CRC changes nothing and gets no answer; a response with a wrong CRC is dropped by the host.
 """
 
 import enum
