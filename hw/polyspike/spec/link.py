@@ -10,7 +10,8 @@ response   SYNC_RESPONSE, sequence, status, count (2 bytes), payload, CRC (4 byt
 `address` and `count` are in 64-bit words. A WRITE carries `count` words of payload, its other frames none; the response
 to a READ carries `count` words, other responses none. RUN executes `count` instructions from instruction `address`
 on, or fewer if one is HALT (count 0: until HALT), and is answered when they are done. The CRC covers everything
-between the sync byte and itself. A request with a wrong CRC changes nothing and gets no answer; a response with a wrong CRC is dropped by the host.
+between the sync byte and itself. A request with a wrong CRC changes nothing and gets no answer; a response with a
+wrong CRC is dropped by the host.
 """
 
 import enum

@@ -138,7 +138,7 @@ Node = Input | Layer | MaxPool
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """An integer network: the first node is the input, the last a membrane layer; each source stands before its user."""
+    """An integer network: first node the input, last node a membrane layer, each source before its user."""
 
     name: str
     timesteps: int
