@@ -17,6 +17,9 @@ FORMATS = (
     "or IDX files as MNIST has them (*-ubyte, *-ubyte.gz)"
 )
 
+#: What numpy raises at files that are damaged, or hold something else (TypeError: an .npy file named .npz).
+_UNREADABLE = (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
@@ -122,28 +125,27 @@ def _check_pixels(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _check_labels(path: Path, array: NDArray[np.generic]) -> NDArray[np.int64]:
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(
-            f"{path}: labels must be integers of shape [images], not {array.dtype} of shape {array.shape}"
-        )
+        raise InputError(f"{path}: labels must be integers of shape [images], not {array.dtype} of shape {array.shape}")
     return array.astype(np.int64)
 
 
 def _array(path: Path) -> NDArray[np.generic]:
+    # Opened here: numpy leaves a file open that it cannot read.
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable .npy file of plain numbers ({error})") from None
     if not isinstance(array, np.ndarray):
-        array.close()
         raise InputError(f"{path}: holds an archive of arrays; rename it to .npz")
     return array
 
 
 def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable .npz file of plain numbers ({error})") from None
 
 
