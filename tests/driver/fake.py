@@ -166,6 +166,7 @@ class FakeTransport:
         self.requests = 0
         self.responses = 0
         self.closed = False
+        self.last_run: int | None = None
         self.commands: list[tuple[int, int, int, int, int]] = []
 
     def write(self, data: bytes) -> None:
@@ -212,7 +213,11 @@ class FakeTransport:
             return True
         self.commands.append((command, space, mask, address, count))
         payload = np.frombuffer(frame[12:-4], "<u8")
-        status, answer = self._execute(command, space, address, count, payload)
+        if command == 3 and sequence == self.last_run:
+            status, answer = 0, np.zeros(0, np.uint64)
+        else:
+            status, answer = self._execute(command, space, address, count, payload)
+        self.last_run = sequence if command == 3 else None
         body = bytes([sequence, status, len(answer) & 0xFF, len(answer) >> 8]) + answer.astype("<u8").tobytes()
         response = b"\xa5" + body + plain_crc(body).to_bytes(4, "little")
         self.responses += 1

@@ -6,22 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.spec import LinkError
-from polyspike.spec.link import CRC, RESPONSE_HEADER, SYNC_RESPONSE, Command, Status, crc, request
+from polyspike.spec.link import CRC, RESPONSE_HEADER, SYNC_RESPONSE, Command, Status, crc, flush, request
 from polyspike.spec.memory import Space
-from polyspike.spec.registers import BY_NAME
 
 from .ports import Transport
-
-#: Bytes of a request frame around its payload.
-FRAME_OVERHEAD = 17
 
 
 class Link:
     """A memory port over a byte transport.
 
-    A request that gets no sound answer is repeated, at most `attempts` times in all. READ and WRITE can be repeated
-    freely. RUN cannot, because a program may overwrite its own input; so when the answer to a RUN is missing, the cycle
-    counter tells whether the device has executed it.
+    A request that gets no sound answer is repeated with the same sequence number, at most `attempts` times in all. READ
+    and WRITE may well happen twice; a RUN, whose program may overwrite its own input, does not, because the device knows
+    its number.
 
     Parameters
     ----------
@@ -64,7 +60,7 @@ class Link:
             if mask:
                 what += f", column mask {mask:#x}"
             payload = np.ascontiguousarray(part, dtype="<u8").tobytes()
-            self._repeated(what, Command.WRITE, space, mask, address + start, len(part), payload)
+            self._transact(what, Command.WRITE, space, mask, address + start, len(part), payload)
 
     def read(self, space: Space, address: int, count: int) -> NDArray[np.uint64]:
         """Read words, in as many frames as it takes."""
@@ -72,76 +68,47 @@ class Link:
         for start in range(0, count, self._frame_words):
             size = min(self._frame_words, count - start)
             what = f"READ of {size} words from {space.name} at {address + start}"
-            payload = self._repeated(what, Command.READ, space, 0, address + start, size, expected=size)
+            payload = self._transact(what, Command.READ, space, 0, address + start, size, expected=size)
             result[start : start + size] = np.frombuffer(payload, "<u8")
         return result
 
     def run(self, first: int, count: int) -> None:
         """Execute instructions, once."""
-        what = f"RUN of {count} instructions at {first}"
-        before = self._cycles()
-        for _ in range(self._attempts):
-            answer = self._exchange(what, Command.RUN, Space.SPIKES, 0, first, count, timeout=self._run_timeout)
-            # A run that took no cycle did not take place.
-            if answer is not None or self._cycles() != before:
-                return
-        raise self._failure(what)
+        self._transact(f"RUN of {count} instructions at {first}", Command.RUN, address=first, count=count)
 
-    def _cycles(self) -> int:
-        return int(self.read(Space.REGISTERS, BY_NAME["CYCLES"].address, 1)[0])
-
-    def _repeated(
+    def _transact(
         self,
         what: str,
         command: Command,
-        space: Space,
-        mask: int,
-        address: int,
-        count: int,
+        space: int = 0,
+        mask: int = 0,
+        address: int = 0,
+        count: int = 0,
         payload: bytes = b"",
         expected: int = 0,
     ) -> bytes:
-        for _ in range(self._attempts):
-            answer = self._exchange(what, command, space, mask, address, count, payload, expected)
-            if answer is not None:
-                return answer
-        raise self._failure(what)
-
-    def _failure(self, what: str) -> LinkError:
-        seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(self.faults.items()))
-        return LinkError(
-            f"{what}: no sound answer after {self._attempts} attempts (faults on this link so far: {seen})"
-        )
-
-    def _exchange(
-        self,
-        what: str,
-        command: Command,
-        space: Space,
-        mask: int,
-        address: int,
-        count: int,
-        payload: bytes = b"",
-        expected: int = 0,
-        timeout: float | None = None,
-    ) -> bytes | None:
-        """Send a request once. Return the `expected` words it is answered with, or None if there is no sound answer."""
-        # Each attempt has a number of its own, so that a late answer is never taken for another one's.
+        """Send a request until it is answered. Return the answer's payload of `expected` words."""
         self._sequence = (self._sequence + 1) % 256
-        self._transport.write(request(self._sequence, command, space, mask, address, count, payload))
-        response = self._receive(self._sequence, self._timeout if timeout is None else timeout)
-        if response is None:
-            # The device may be in the middle of a frame that lost bytes. Zeros fill it up, and begin no other one.
-            self._transport.write(bytes(self._frame_words * 8 + FRAME_OVERHEAD))
-            return None
-        status, answer = response
-        if status == Status.REFUSED:
-            raise LinkError(f"the device refused {what}: no such command, address or size")
-        if status != Status.OK or len(answer) != expected * 8:
-            raise LinkError(
-                f"{what}: answered with status {status} and {len(answer) // 8} words, not with {expected} words"
-            )
-        return answer
+        frame = request(self._sequence, command, space, mask, address, count, payload)
+        timeout = self._run_timeout if command is Command.RUN else self._timeout
+        for attempt in range(self._attempts):
+            if attempt:
+                # The device may be in the middle of a frame that lost bytes.
+                self._transport.write(flush(self._frame_words))
+            self._transport.write(frame)
+            response = self._receive(self._sequence, timeout)
+            if response is None:
+                continue
+            status, answer = response
+            if status == Status.REFUSED:
+                raise LinkError(f"the device refused {what}: no such command, address or size")
+            if status != Status.OK or len(answer) != expected * 8:
+                raise LinkError(
+                    f"{what}: answered with status {status} and {len(answer) // 8} words, not with {expected} words"
+                )
+            return answer
+        seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(self.faults.items()))
+        raise LinkError(f"{what}: no sound answer after {self._attempts} attempts (faults on this link so far: {seen})")
 
     def _receive(self, sequence: int, timeout: float) -> tuple[int, bytes] | None:
         """Return (status, payload) of the response with that number; None when it is damaged or does not come."""
