@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.spec import LinkError
-from polyspike.spec.link import CRC, RESPONSE_HEADER, SYNC_RESPONSE, Command, Status, crc, flush, request
+from polyspike.spec.link import CRC, RESPONSE_HEADER, SYNC_RESPONSE, Command, Status, crc, flush, request, response
 from polyspike.spec.memory import Space
 
 from .ports import Transport
@@ -96,10 +96,10 @@ class Link:
                 # The device may be in the middle of a frame that lost bytes.
                 self._transport.write(flush(self._frame_words))
             self._transport.write(frame)
-            response = self._receive(self._sequence, timeout)
-            if response is None:
+            received = self._receive(self._sequence, expected, timeout)
+            if received is None:
                 continue
-            status, answer = response
+            status, answer = received
             if status == Status.REFUSED:
                 raise LinkError(f"the device refused {what}: no such command, address or size")
             if status != Status.OK or len(answer) != expected * 8:
@@ -110,12 +110,13 @@ class Link:
         seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(self.faults.items()))
         raise LinkError(f"{what}: no sound answer after {self._attempts} attempts (faults on this link so far: {seen})")
 
-    def _receive(self, sequence: int, timeout: float) -> tuple[int, bytes] | None:
+    def _receive(self, sequence: int, expected: int, timeout: float) -> tuple[int, bytes] | None:
         """Return (status, payload) of the response with that number; None when it is damaged or does not come."""
+        whole = len(response(0, Status.OK, bytes(expected * 8)))
         while True:
             frame = self._next_frame()
             if frame is None:
-                data = self._transport.read(1 << 16, timeout)
+                data = self._transport.read(max(1, whole - len(self._received)), timeout)
                 if not data:
                     self.faults["silence"] += 1
                     self._received.clear()

@@ -11,9 +11,10 @@ from .word_device import WordDevice
 #: Devices and what they are, for messages and help texts.
 URLS = {
     "golden": "the golden model (PyTorch)",
-    "sim": "the gateware, simulated natively by the best engine there is",
-    "sim:cxxrtl": "the gateware, simulated natively by CXXRTL",
-    "sim:verilator": "the gateware, simulated natively by Verilator",
+    "sim": "the gateware, compiled to a native library by the preferred engine",
+    "sim:native": "the gateware, compiled by polyspike's own translator",
+    "sim:cxxrtl": "the gateware, compiled by CXXRTL (compiles for minutes)",
+    "sim:verilator": "the gateware, compiled by Verilator",
     "machine": "the instruction-set simulator",
 }
 

@@ -17,7 +17,7 @@ class Transport(Protocol):
         """Send bytes, waiting as long as the device takes no more of them."""
 
     def read(self, most: int, timeout: float) -> bytes:
-        """Return between 1 and `most` bytes as soon as there are any, or none after `timeout` seconds of silence.
+        """Return at least one and at most `most` bytes, or none after `timeout` seconds of silence.
 
         A simulated device counts clock cycles instead of seconds.
         """
