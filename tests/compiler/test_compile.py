@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from compiler.host import execute
 from compiler.oracle import evaluate
-
 from polyspike.compiler import compile
 from polyspike.cosim.random_networks import random_images, random_network
 from polyspike.network import quantize

@@ -4,6 +4,8 @@ Every network passes the verifier and the overflow proof at 24 bits, and takes a
 configuration. Thresholds are scaled to the sums they see, so that counts neither vanish nor saturate everywhere.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -195,7 +197,7 @@ class _Builder:
             taps = synapse.window[0] * synapse.window[1] if synapse.shared else 1
             weight = synapse.weight.astype(np.float64) * 2.0**synapse.shift
             total += float((weight**2).sum(axis=(1, 2, 3)).mean()) * taps * self.size[synapse.source] ** 2
-        return max(1.0, total**0.5)
+        return max(1.0, math.sqrt(total))
 
     def output(self, source: Node) -> None:
         channels = self.pick(2, 5, 10, 17)

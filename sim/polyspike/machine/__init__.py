@@ -1,4 +1,4 @@
-"""The instruction-set simulator: what every instruction means, as executable numpy code. Needs neither torch nor amaranth."""
+"""The instruction-set simulator: what every instruction means, as executable numpy code. Needs no torch or amaranth."""
 
 from .machine import ColumnCounters, Machine
 

@@ -31,6 +31,10 @@ from polyspike.spec.registers import BY_NAME, MAGIC, REGISTERS
 
 Descriptor = Mapping[str, int]
 Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+#: Addresses, masks of the bits that are written, and those bits.
+Store = tuple[Integers, Words, Words]
 
 _ADDRESS_MASK = (1 << ADDRESS_BITS) - 1
 
@@ -47,10 +51,10 @@ class ColumnCounters:
     zero_words: int = 0
 
 
-def _split(word: Integers, bits: int) -> Integers:
+def _split(words: Words, bits: int) -> Integers:
     """Cut 64-bit words into codes of `bits` bits: uint64 [...] to int64 [..., 64 / bits], lowest first."""
     shifts = np.arange(64 // bits, dtype=np.uint64) * np.uint64(bits)
-    return ((word[..., None] >> shifts) & np.uint64((1 << bits) - 1)).astype(np.int64)
+    return ((words[..., None] >> shifts) & np.uint64((1 << bits) - 1)).astype(np.int64)
 
 
 class Machine:
@@ -87,7 +91,7 @@ class Machine:
 
     # Host accesses
 
-    def write(self, space: Space, mask: int, address: int, words: Sequence[int] | NDArray[np.uint64]) -> None:
+    def write(self, space: Space, mask: int, address: int, words: Sequence[int] | Words) -> None:
         """Write 64-bit words. `mask` chooses columns for WEIGHTS and PARAMS."""
         data = np.asarray(words, np.uint64)
         where = slice(address, address + len(data))
@@ -119,7 +123,7 @@ class Machine:
                         self.theta[column, at // 2] = int(halves[0]) & 0xFFFFFFFF
                         self.bias[column, at // 2] = halves[1]
 
-    def read(self, space: Space, address: int, count: int) -> NDArray[np.uint64]:
+    def read(self, space: Space, address: int, count: int) -> Words:
         """Read 64-bit words of the spike memory or of the registers."""
         if space not in READABLE:
             raise DeviceError(f"{space.name} cannot be read")
@@ -168,7 +172,7 @@ class Machine:
         self._read_from = np.zeros(c.spike_depth, bool)
         self._written = np.zeros(c.spike_depth, bool)
         before = [column.events for column in self.columns]
-        pending: list[tuple[Integers, Integers, NDArray[np.uint64]]] = []
+        pending: list[Store] = []
         positions = np.arange(shape["height"] * shape["width"])
         for column in range(c.columns):
             group, member = divmod(column, position_count)
@@ -188,7 +192,7 @@ class Machine:
             raise DeviceError(f"a RUN reads and writes spike word {at}; in which order is not defined")
         self.cycles += max(column.events - events for column, events in zip(self.columns, before, strict=True))
 
-    def _tile(self, column: int, round_: int, tile: int, y: Integers, x: Integers, pending: list) -> None:  # type: ignore[type-arg]
+    def _tile(self, column: int, round_: int, tile: int, y: Integers, x: Integers, pending: list[Store]) -> None:
         """Compute one output tile at the positions of one column."""
         c = self.configuration
         fire, shape = self._single[FIRE.name], self._single[SHAPE.name]
@@ -238,7 +242,7 @@ class Machine:
                 for kx in range(window["kernel_w"]):
                     iy = y * window["stride_y"] - window["pad_y"] + ky
                     ix = x * window["stride_x"] - window["pad_x"] + kx
-                    inside = (0 <= iy) & (iy < window["height"]) & (0 <= ix) & (ix < window["width"])
+                    inside = (iy >= 0) & (iy < window["height"]) & (ix >= 0) & (ix < window["width"])
                     tap = 0 if weights["shared"] else ky * window["kernel_w"] + kx
                     for w in range(weights["words"]):
                         address = (
@@ -286,7 +290,8 @@ class Machine:
         if mode is PassMode.BROADCAST:
             counters.events += int(np.count_nonzero(counts))
             rows = (row + np.arange(counts.shape[1])) & _ADDRESS_MASK & (c.weight_depth - 1)
-            return total + ((counts @ self.weights[column, rows].astype(np.int64)) << weights["shift"])
+            products: Integers = counts @ self.weights[column, rows].astype(np.int64)
+            return total + (products << weights["shift"])
         # Word w of the tile feeds these lanes.
         per_word = 64 // bits
         lanes = np.arange(c.lanes)
@@ -323,7 +328,7 @@ class Machine:
         y: Integers,
         x: Integers,
         t: int,
-        pending: list,  # type: ignore[type-arg]
+        pending: list[Store],
     ) -> None:
         """Write the counts of a tile, int64 [positions, lanes], in words or half a word."""
         per_word = 64 // bits
@@ -336,7 +341,9 @@ class Machine:
             mask = np.bitwise_or.reduce(masks[mine])
             pending.append((address, np.full(len(y), mask), np.bitwise_or.reduce(codes[:, mine], axis=1)))
 
-    def _store_values(self, values: Integers, tile: int, y: Integers, x: Integers, t: int, pending: list) -> None:  # type: ignore[type-arg]
+    def _store_values(
+        self, values: Integers, tile: int, y: Integers, x: Integers, t: int, pending: list[Store]
+    ) -> None:
         """Write 32-bit values of a tile, int64 [positions, lanes], two a word."""
         half = self.configuration.lanes // 2
         words = np.ascontiguousarray(values.astype("<i4")).view("<u8").astype(np.uint64)

@@ -75,7 +75,7 @@ class Term:
         return self.synapse is not None and self.synapse.shared
 
     def input_span(self, axis: int, outputs: Span, size: int) -> Span:
-        """Rows (axis 0) or pixels (axis 1) of the source, which has `size`, that a span of outputs sees; may be empty."""
+        """Rows (axis 0) or pixels (axis 1) of a source of `size` that a span of outputs sees; may be empty."""
         first = (self.ky, self.kx)[axis]
         start = outputs[0] * self.stride[axis] - self.padding[axis] + first[0]
         stop = (outputs[1] - 1) * self.stride[axis] - self.padding[axis] + first[1]

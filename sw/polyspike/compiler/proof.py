@@ -26,7 +26,7 @@ def prove(network: Network, configuration: Configuration) -> None:
             bound = int(ranges[layer.name].reach[channel])
             raise MembraneOverflowError(
                 f"{where}, channel {channel}: the membrane can reach a magnitude of {bound}, "
-                f"which needs {int(needed[channel])} bits; configuration {configuration.name!r} has membranes of {bits} bits. "
+                f"which needs {int(needed[channel])} bits; configuration {configuration.name!r} has {bits}. "
                 f"Membranes of {int(needed[channel])} bits would fit"
                 + ("" if needed[channel] <= 32 else ", but 32 is the widest; use smaller weights or fewer inputs")
             )

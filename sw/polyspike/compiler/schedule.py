@@ -7,9 +7,8 @@ that is streamed. Items are packed into segments afterwards.
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from polyspike.network import Input, Layer, MaxPool, Network, Node
+from polyspike.network import Input, Layer, MaxPool, Network
 from polyspike.spec import CompileError
-from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode
 
 from .lowering import Lowering, MapLayout, Span, Task, Term, spans, stages
@@ -251,7 +250,7 @@ class Scheduler:
         """Return tasks for as many tiles from `at` on as fit with their whole fan-in, else for a few, in parts."""
         lowering, c = self.lowering, self.configuration
         name = f"{node.name}.sums"
-        sizes = list(range(lowering.align, stop - at, lowering.align)) + [stop - at]
+        sizes = [*range(lowering.align, stop - at, lowering.align), stop - at]
         for size in reversed(sizes):
             # Full rounds keep every column busy.
             if size > c.columns and size % c.columns and size != stop - at:
@@ -395,6 +394,3 @@ def geometry(launch: Launch) -> tuple[object, ...]:
 
 def _whole(layout: MapLayout, address: int) -> Box:
     return Box(layout.name, (0, layout.timesteps), (0, layout.height), (0, layout.width), (0, layout.words), address)
-
-
-__all__ = ["Item", "ItemStep", "Launch", "Node", "Scheduler", "geometry", "instruction_count", "reads"]
