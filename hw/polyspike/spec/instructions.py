@@ -29,25 +29,27 @@ columns; a group works on one output tile of `L` channels, the columns of a grou
 Pass modes (`N` = counts a word: 16, or 8 where `wide`; a count is `code - 2^B` when `code > positive`, else `code`, so
 zero is always code 0 and any range of at most `2^B` values can be expressed):
 
-`BROADCAST`    row_tap = words * N, row_word = N, tile_offset = 0. Count i of the word times weight row `row + i` is added to all lanes.
-`ELEMENTWISE`  row_tap = 1, row_word = 0, tile_offset = (tile * L) // N words. Lane l takes count `(tile * L + l) % N` of word `l // N` of
-               its tile (so `words` is `ceil(L / N)`), times its weight in row `row`.
+`BROADCAST`    row_tap = words * N, row_word = N, tile_offset = 0. Count i of the word times weight row `row + i` is
+               added to all lanes.
+`ELEMENTWISE`  row_tap = 1, row_word = 0, tile_offset = (tile * L) // N words. Lane l takes count `(tile * L + l) % N`
+               of word `l // N` of its tile (so `words` is `ceil(L / N)`), times its weight in row `row`.
 `MAXIMUM`      As ELEMENTWISE, but the lane keeps the largest count instead of a sum, starting from -128; no weights.
-`RAW`          tile_offset = tile * L / 2 words, `words` = L / 2. Word w holds two signed 32-bit sums for lanes 2w, 2w + 1, which
-               are added as they are. This continues sums that a `RAW` fire wrote, where a layer's weights come in parts.
+`RAW`          tile_offset = tile * L / 2 words, `words` = L / 2. Word w holds two signed 32-bit sums for lanes 2w and
+               2w + 1, which are added as they are. This continues sums that a `RAW` fire wrote, where a layer's
+               weights come in parts.
 
 In BROADCAST and ELEMENTWISE each product is shifted left by `shift`.
 
 Fire kinds (theta, bias and initial potential v0 come from the parameter memory, one set a channel; `params` counts
 channels):
 
-`SPIKE`     v = (v0 if t == 0 else v) + sum + bias; s = clip(floor(v / theta), -lo, n_pos); v -= theta * s; s is written.
-            lo is n_neg, or, where `rectified`, min(n_neg, spikes emitted so far for this position).
+`SPIKE`     v = (v0 if t == 0 else v) + sum + bias; s = clip(floor(v / theta), -lo, n_pos); v -= theta * s; s is
+            written. lo is n_neg, or, where `rectified`, min(n_neg, spikes emitted so far for this position).
 `MEMBRANE`  v = (v0 if t == 0 else v) + sum + bias; v is written as 32-bit values after the last timestep.
 `RAW`       the sum itself is written as 32-bit values at every timestep; no parameters.
 
-Output words of a tile: SPIKE writes `L * B / 64` words (half a word where L * B = 32) at word offset `tile * L * B / 64`;
-MEMBRANE and RAW write L / 2 words at offset `tile * L / 2`. The address of a position is
+Output words of a tile: SPIKE writes `L * B / 64` words (half a word where L * B = 32) at word offset
+`tile * L * B / 64`; MEMBRANE and RAW write L / 2 words at offset `tile * L / 2`. The address of a position is
 `base + t * time_pitch + y * row_pitch + x * pixel_pitch` plus that offset (MEMBRANE uses t = 0).
 """
 

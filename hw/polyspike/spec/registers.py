@@ -36,7 +36,8 @@ _TABLE = (
 )
 
 #: Every register, in address order. The first two identify the device, the others are counters.
-REGISTERS = tuple(Register(name, address, doc) for address, (name, doc) in enumerate(_TABLE)) + (
+REGISTERS = (
+    *(Register(name, address, doc) for address, (name, doc) in enumerate(_TABLE)),
     Register("COUNTERS_CLEAR", len(_TABLE), "writing any value sets all counters to zero", writable=True),
 )
 

@@ -1,9 +1,9 @@
 """What a program is: memory contents, instructions, and what the host does with them.
 
-A *host map* is an array of 64-bit words the host keeps for each image, [timestep][row][pixel][word]: the network's input,
-its output membranes, and every map that does not stay on the chip. A program is a list of segments. For a batch, the driver
-goes through the segments in order; in each it writes `writes` once and then executes `steps` for every image. A network
-that fits the chip is one segment, whose writes need not be repeated for the next batch.
+A *host map* is an array of 64-bit words the host keeps for each image, [timestep][row][pixel][word]: the network's
+input, its output membranes, and every map that does not stay on the chip. A program is a list of segments. For a batch,
+the driver goes through the segments in order; in each it writes `writes` once and then executes `steps` for every
+image. A network that fits the chip is one segment, whose writes need not be repeated for the next batch.
 """
 
 import dataclasses

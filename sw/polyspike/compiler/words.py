@@ -44,7 +44,10 @@ def unpack_counts(words: NDArray[np.uint64], channels: int, bits: int, n_pos: in
 
 
 def unpack_membranes(words: NDArray[np.uint64], channels: int) -> NDArray[np.int32]:
-    """Turn words of two 32-bit values each into membranes: [..., rows, pixels, words] to int32 [..., channels, rows, pixels]."""
+    """Turn words of two 32-bit values each into membranes.
+
+    uint64 [..., rows, pixels, words] becomes int32 [..., channels, rows, pixels].
+    """
     halves = np.ascontiguousarray(words).astype("<u8").view("<i4")
     return np.moveaxis(halves[..., :channels], -1, -3).astype(np.int32)
 

@@ -80,6 +80,17 @@ def read_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, A
     return header, arrays
 
 
+def kind(path: Path | str) -> str:
+    """Return what a file says it holds, e.g. "polyspike network". Reads the header only; raises FileFormatError."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return str((file.metadata() or {}).get("kind", "plain tensors"))
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileFormatError(f"{path}: not a readable safetensors file, or truncated ({error})") from None
+
+
 def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
     """Return a network as a JSON-able header and named arrays."""
     arrays: Arrays = {}

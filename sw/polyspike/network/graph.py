@@ -7,8 +7,8 @@ The arithmetic of a layer, normative for every implementation, at timestep t::
     v[c]    = (v0[c] if t == 0 else v[c]) + sum[c] + bias[c]
     s[c]    = clip(floor(v[c] / theta[c]), -lo, n_pos);  v[c] -= theta[c] * s[c]
 
-with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps). A layer without a neuron emits
-nothing: its membranes after the last timestep are the network's output.
+with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps). A layer
+without a neuron emits nothing: its membranes after the last timestep are the network's output.
 """
 
 import dataclasses
@@ -63,10 +63,10 @@ class Input:
 class Synapse:
     """One source of a layer's input: a convolution, linear map, shortcut or sum pooling, all in one form.
 
-    `weight` is int8, [out channels, in channels / groups, kh, kw], in -127..127. (kh, kw) is `window`, or (1, 1): then all
-    taps of the window share the weights, which is a sum over the window that is weighted afterwards.
-    A linear layer has window = the whole map. A depthwise convolution has groups = in channels = out channels, and so have
-    the identity shortcut (window 1 x 1) and sum pooling (weights all 1).
+    `weight` is int8, [out channels, in channels / groups, kh, kw], in -127..127. (kh, kw) is `window`, or (1, 1): then
+    all taps of the window share the weights, which is a sum over the window that is weighted afterwards.
+    A linear layer has window = the whole map. A depthwise convolution has groups = in channels = out channels, and so
+    have the identity shortcut (window 1 x 1) and sum pooling (weights all 1).
     """
 
     source: str
@@ -108,9 +108,9 @@ class Neuron:
 class Layer:
     """A layer of spiking neurons, or, with `neuron` None, of output membranes.
 
-    `bias` is int32 [channels], added at every timestep. `scale` is float64 [channels]: what one unit of output is worth in the
-    float network. A spiking layer's activation is `scale * mean over timesteps of its counts`; a membrane layer's is
-    `scale * membrane / timesteps`.
+    `bias` is int32 [channels], added at every timestep. `scale` is float64 [channels]: what one unit of output is
+    worth in the float network. A spiking layer's activation is `scale * mean over timesteps of its counts`; a membrane
+    layer's is `scale * membrane / timesteps`.
     """
 
     name: str
@@ -138,7 +138,7 @@ Node = Input | Layer | MaxPool
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """An integer network. The first node is the input, the last one a membrane layer; each source stands before its user."""
+    """An integer network: first node the input, last node a membrane layer, each source before its user."""
 
     name: str
     timesteps: int

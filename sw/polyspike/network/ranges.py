@@ -12,9 +12,9 @@ from .graph import Layer, Network
 class MembraneRange:
     """Bounds of one layer, int64 [channels] each.
 
-    `partial` bounds the magnitude of any partial sum of the products of one timestep, added in any order, with the bias on top.
-    `low` and `high` bound the membrane before firing, over all timesteps. `reach` is the largest magnitude of anything the
-    definition of firing computes, n_neg * theta on top of the membrane included.
+    `partial` bounds the magnitude of any partial sum of the products of one timestep, added in any order, with the bias
+    on top. `low` and `high` bound the membrane before firing, over all timesteps. `reach` is the largest magnitude of
+    anything the definition of firing computes, n_neg * theta on top of the membrane included.
     """
 
     partial: NDArray[np.int64]

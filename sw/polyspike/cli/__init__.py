@@ -1,0 +1,1 @@
+"""The `polyspike` command: convert, compile, run, info, demo."""

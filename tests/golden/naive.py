@@ -1,0 +1,77 @@
+"""The arithmetic of a network, neuron by neuron, with Python integers and plain loops: slow, obvious, independent."""
+
+import numpy as np
+
+from polyspike.network import Input, Layer, MaxPool, Network
+
+
+def execute(network: Network, image: np.ndarray, timesteps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Take one image's input counts [C, H, W]; return counts [T, C, H, W] by name, and the output membranes."""
+    maps: dict[str, np.ndarray] = {}
+    membranes = image
+    for node in network:
+        if isinstance(node, Input):
+            maps[node.name] = np.stack([image] * timesteps).astype(int)
+        elif isinstance(node, MaxPool):
+            maps[node.name] = np.stack([max_pool(node, frame) for frame in maps[node.source]])
+        else:
+            result = np.zeros((timesteps, *node.shape), int)
+            membranes = np.zeros(node.shape, int)
+            for position in np.ndindex(node.shape):
+                counts, membrane = neuron(network, node, position, maps, timesteps)
+                result[(slice(None), *position)] = counts
+                membranes[position] = membrane
+            if node.neuron is not None:
+                maps[node.name] = result
+    return maps, membranes
+
+
+def neuron(
+    network: Network, layer: Layer, position: tuple[int, ...], maps: dict[str, np.ndarray], timesteps: int
+) -> tuple[list[int], int]:
+    channel, y, x = position
+    membrane = int(layer.neuron.v0[channel]) if layer.neuron is not None else 0
+    emitted = 0
+    counts = []
+    for t in range(timesteps):
+        for synapse in layer.synapses:
+            source = maps[synapse.source][t]
+            inputs_a_group = source.shape[0] // synapse.groups
+            group = channel // (layer.shape[0] // synapse.groups)
+            for i in range(inputs_a_group):
+                for ky in range(synapse.window[0]):
+                    for kx in range(synapse.window[1]):
+                        iy = y * synapse.stride[0] - synapse.padding[0] + ky
+                        ix = x * synapse.stride[1] - synapse.padding[1] + kx
+                        if 0 <= iy < source.shape[1] and 0 <= ix < source.shape[2]:
+                            tap = (0, 0) if synapse.weight.shape[2:] == (1, 1) else (ky, kx)
+                            weight = int(synapse.weight[(channel, i, *tap)])
+                            count = int(source[group * inputs_a_group + i, iy, ix])
+                            membrane += weight * count * 2**synapse.shift
+        membrane += int(layer.bias[channel])
+        if layer.neuron is not None:
+            theta = int(layer.neuron.theta[channel])
+            allowed = layer.neuron.counts.n_neg
+            if layer.neuron.rectified:
+                allowed = min(allowed, emitted)
+            count = max(-allowed, min(layer.neuron.counts.n_pos, membrane // theta))
+            membrane -= theta * count
+            emitted += count
+            counts.append(count)
+        else:
+            counts.append(0)
+    return counts, membrane
+
+
+def max_pool(node: MaxPool, frame: np.ndarray) -> np.ndarray:
+    result = np.zeros(node.shape, int)
+    for channel, y, x in np.ndindex(node.shape):
+        seen = []
+        for ky in range(node.window[0]):
+            for kx in range(node.window[1]):
+                iy = y * node.stride[0] - node.padding[0] + ky
+                ix = x * node.stride[1] - node.padding[1] + kx
+                if 0 <= iy < frame.shape[1] and 0 <= ix < frame.shape[2]:
+                    seen.append(int(frame[channel, iy, ix]))
+        result[channel, y, x] = max(seen)
+    return result
