@@ -1,7 +1,7 @@
 """The float network as layers that a spiking network can have: what tracing makes, and what quantization starts from.
 
-It mirrors the integer network of `polyspike.network`: an input, layers whose membranes sum over terms (one a synapse), and max
-pooling. Shapes are (channels, height, width). Batch norm is folded, dropout gone.
+It mirrors the integer network of `polyspike.network`: an input, layers whose membranes sum over terms (one a
+synapse), and max pooling. Shapes are (channels, height, width). Batch norm is folded, dropout gone.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ class Role(enum.Enum):
 class Term:
     """One source of a layer: a convolution without bias.
 
-    `weight` is float, [out, in / groups, kh, kw] with (kh, kw) equal to `window`, or (1, 1): then all taps share their weights.
-    A `fixed` term (pooling, a shortcut) has pattern weights, which training leaves alone.
+    `weight` is float, [out, in / groups, kh, kw] with (kh, kw) equal to `window`, or (1, 1): then all taps share
+    their weights. A `fixed` term (pooling, a shortcut) has pattern weights, which training leaves alone.
     """
 
     source: str

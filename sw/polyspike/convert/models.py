@@ -8,8 +8,9 @@ from torch import Tensor, nn
 class DemoVGG(nn.Module):
     """A small VGG with batch norm and average pooling, for 1 x 28 x 28 images in 0..1.
 
-    Widths 32, 32, 64, 64, 128, then a global average and a linear layer: 141 k parameters, so that all weights are resident
-    in the larger configurations. Average pooling, because that of spike counts is exact at any number of timesteps.
+    Widths 32, 32, 64, 64, 128, then a global average and a linear layer: 141 k parameters, so that all weights are
+    resident in the larger configurations. Average pooling, because that of spike counts is exact at any number of
+    timesteps.
     """
 
     def __init__(self, classes: int = 10):
@@ -58,7 +59,8 @@ class _Block(nn.Module):
 class ResNet20(nn.Module):
     """The CIFAR ResNet with 20 layers (He et al., 2016, option A shortcuts), for 3 x 32 x 32 images.
 
-    Its state dict has `conv1`, `bn1`, `layer1` .. `layer3` of three blocks each (`conv1`, `bn1`, `conv2`, `bn2`) and `linear`.
+    Its state dict has `conv1`, `bn1`, `layer1` .. `layer3` of three blocks each (`conv1`, `bn1`, `conv2`, `bn2`) and
+    `linear`.
     """
 
     MEAN = (0.485, 0.456, 0.406)

@@ -1,8 +1,8 @@
 """The quantized network as a torch module: float numbers that stand for integers, so that training can go through them.
 
-It computes what the integer network will compute, up to float rounding: weights are integers times a membrane unit, activations
-counts times a step. Gradients pass the roundings straight through; a layer's range is a learned parameter (learned step size
-quantization, Esser et al., ICLR 2020).
+It computes what the integer network will compute, up to float rounding: weights are integers times a membrane unit,
+activations counts times a step. Gradients pass the roundings straight through; a layer's range is a learned parameter
+(learned step size quantization, Esser et al., ICLR 2020).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ WIDE = 8
 class QuantizedLayer(nn.Module):
     """One layer: its float weights and biases, and the range of its activations.
 
-    `range` is [1] or [channels]: the activation that n_pos spikes a timestep stand for. A pooling layer has no range of its own, an
-    output layer none at all.
+    `range` is [1] or [channels]: the activation that n_pos spikes a timestep stand for. A pooling layer has no range
+    of its own, an output layer none at all.
     """
 
     def __init__(self, node: FloatLayer, counts: CountRange | None, rectified: bool, per_channel: bool):
@@ -139,8 +139,8 @@ def scale_inputs(weight: Tensor, step: Tensor, term: Term) -> Tensor:
 class QuantizedModel(nn.Module):
     """A network in quantized form. Made by `calibrate`; `finetune` trains it, `to_network` turns it into integers.
 
-    Called with inputs from `prepare`, it returns logits [batch, outputs] of `options.timesteps` timesteps. Its state dict holds
-    weights, biases and ranges by layer; `/` stands for the dots of module paths.
+    Called with inputs from `prepare`, it returns logits [batch, outputs] of `options.timesteps` timesteps. Its state
+    dict holds weights, biases and ranges by layer; `/` stands for the dots of module paths.
     """
 
     def __init__(self, network: FloatNetwork, options: Options):

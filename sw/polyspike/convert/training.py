@@ -23,8 +23,8 @@ Labels = NDArray[np.int64]
 class Schedule:
     """How to train: stochastic gradient descent with Nesterov momentum, one cycle of warm-up and cosine decay.
 
-    `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the images,
-    `shift` moves them by up to so many pixels.
+    `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the
+    images, `shift` moves them by up to so many pixels.
     """
 
     epochs: int

@@ -1,9 +1,10 @@
 """Tracing: from a `torch.nn.Module` to the float network of `graph.py`, refusing by name what cannot be converted.
 
-The module is traced by torch.fx and its graph interpreted on symbolic values. A value is either *spikes* (the counts of an
-emitted node will stand for it) or a *linear expression*: a sum of terms over spikes plus a bias. Convolutions, batch norm, average
-pooling and additions build expressions, a ReLU turns one into a layer, so a residual join is one layer with two terms. An
-expression that something linear reads, or that several readers share, becomes a layer of signed neurons.
+The module is traced by torch.fx and its graph interpreted on symbolic values. A value is either *spikes* (the counts
+of an emitted node will stand for it) or a *linear expression*: a sum of terms over spikes plus a bias. Convolutions,
+batch norm, average pooling and additions build expressions, a ReLU turns one into a layer, so a residual join is one
+layer with two terms. An expression that something linear reads, or that several readers share, becomes a layer of
+signed neurons.
 """
 
 import copy
@@ -85,8 +86,8 @@ def trace(model: nn.Module, shape: Sequence[int]) -> FloatNetwork:
     Raises
     ------
     ConversionError
-        The module cannot be traced, or has a part that cannot be converted: the message names the part and its type, says why,
-        and lists what can be converted.
+        The module cannot be traced, or has a part that cannot be converted: the message names the part and its type,
+        says why, and lists what can be converted.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     try:
