@@ -101,5 +101,5 @@ def _set_range(layer: QuantizedLayer, sums: Tensor, options: Options) -> None:
 
 
 def _correct_bias(model: QuantizedModel, layer: QuantizedLayer, wanted: Tensor, got: list[Tensor]) -> None:
-    mean = sum(got[1:], start=got[0]) / len(got)
-    layer.bias += (wanted - mean).mean((0, 2, 3))
+    mean = torch.stack([sums.mean((0, 2, 3)) for sums in got]).mean(0)
+    layer.bias.data += wanted.mean((0, 2, 3)) - mean

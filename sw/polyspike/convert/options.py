@@ -64,8 +64,8 @@ class Options:
                 or counts.n_neg + counts.n_pos >= 1 << counts.bits
             ):
                 raise ConversionError(
-                    f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, n_neg at most "
-                    "half the codes, and all of them must fit"
+                    f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, "
+                    "n_neg at most half the codes, and all of them must fit"
                 )
         if not 16 <= self.accumulator_bits <= 32:
             raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")

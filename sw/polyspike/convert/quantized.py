@@ -61,7 +61,7 @@ class QuantizedLayer(nn.Module):
     def sums(self, inputs: Sequence[Tensor], steps: Sequence[Tensor], exact: bool = False) -> Tensor:
         """Return the layer's sums, quantized weights and bias used unless `exact`."""
         units = None if exact else self.units(steps)
-        bias = self.bias
+        bias: Tensor = self.bias
         if units is not None:
             bias = bias + (round_half_up(bias / units.unit) * units.unit - bias).detach()
         total = bias.view(-1, 1, 1)
@@ -264,7 +264,7 @@ class QuantizedModel(nn.Module):
 
 
 def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
-    """Return the counts of a sum over `taps` counts and its threshold: 1, so that sums are exact, where 8 bits hold them."""
+    """Return the counts of a sum over `taps` counts and its threshold: 1 (exact sums) where 8 bits hold them."""
     if taps == 1:
         return counts, 1
     for theta in range(1, 1 << 16):
@@ -275,7 +275,7 @@ def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
 
 
 def make_input(network: FloatNetwork, options: Options) -> Input:
-    """Choose the input's counts: 8 bits over the range of normalized pixels, zero among them, so that zero padding is exact."""
+    """Choose the input's counts: 8 bits over the range of normalized pixels. Zero is a count, so padding is exact."""
     node = network.input
     mean, std = options.normalization(node.image[0])
     low = min(0.0, min(-m / s for m, s in zip(mean, std, strict=True)))

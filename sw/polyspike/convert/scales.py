@@ -110,8 +110,9 @@ def membrane_units(
     while target is not None and bool((target < finest(shifts)).any()):
         if max(shifts) == LARGEST_SHIFT:
             raise ConversionError(
-                f"layer {name!r}: its weights are more than {LARGEST_WEIGHT << LARGEST_SHIFT} times larger than its output step; "
-                "one input spike would overrun the output's range. Calibrate with images like those it was trained on"
+                f"layer {name!r}: its weights are more than {LARGEST_WEIGHT << LARGEST_SHIFT} times larger than its "
+                "output step, so one input spike would overrun the output's range. Calibrate with images like those it "
+                "was trained on"
             )
         shifts = [shift + 1 for shift in shifts]
     chosen = tuple(shifts)
