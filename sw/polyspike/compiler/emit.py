@@ -270,7 +270,7 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
             SHAPE,
             height=height,
             width=width,
-            timesteps=lowering.network.timesteps,
+            timesteps=launch.time[1] - launch.time[0],
             tiles=task.tile_count,
             position_log2=placement.position_log2,
             passes=task.passes,

@@ -1,4 +1,4 @@
-"""Program files (`.pspk`): the container of network files, with the network, the configuration and every word inside."""
+"""Program files (`.pspk`): the container of network files, holding network, configuration and every word."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -23,8 +23,8 @@ def _limit(format_: object, name: str) -> int:
 MAX_SIZE = _limit(SHAPE, "height")
 MAX_WORDS = _limit(SOURCE, "pixel_pitch")
 MAX_TILES = _limit(SHAPE, "tiles")
+MAX_KERNEL = _limit(WINDOW, "kernel_h")
 MAX_STRIDE = _limit(WINDOW, "stride_y")
-MAX_PADDING = _limit(WINDOW, "pad_y")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Launch:
     """
 
     task: Task
+    time: Span
     rows: Span
     pixels: Span
     sources: tuple[Box, ...]
@@ -193,6 +194,7 @@ class Scheduler:
             steps.append(
                 Launch(
                     task,
+                    (0, self.network.timesteps),
                     (0, task.node.shape[1]),
                     (0, task.node.shape[2]),
                     tuple(boxes[name] for name in reads(task)),
@@ -225,8 +227,8 @@ class Scheduler:
             steps: list[ItemStep] = []
             seen: set[tuple[object, ...]] = set()
             residency = {node.name: ("streamed", reason)}
-            for rows, pixels in self._slabs(task):
-                slab = self._slab(task, rows, pixels)
+            for time, rows, pixels in self._slabs(task):
+                slab = self._slab(task, time, rows, pixels)
                 launch = next(step for step in slab if isinstance(step, Launch))
                 key = geometry(launch)
                 if key not in seen and len(seen) == blocks:
@@ -272,17 +274,19 @@ class Scheduler:
             for term in lowering.terms(node, tiles):
 
                 def fits(part: Term, tiles: Span = tiles) -> bool:
-                    last = FireKind.SPIKE if node.neuron is not None else FireKind.MEMBRANE
-                    return all(
-                        self._fits(Task(node, tiles, name, (part,), kind, name)) for kind in (FireKind.RAW, last)
-                    )
+                    return self._fits(Task(node, tiles, name, (part,), FireKind.RAW, name))
 
                 parts = lowering.split(term, fits)
                 if parts is None:
                     break
                 terms += parts
             else:
-                return lowering.chain(node, tiles, [(term,) for term in terms], lambda _: name)
+                # Firing needs all timesteps at once. Where they leave no room for a term, sums alone are fired.
+                alone: list[tuple[Term, ...]] = [(term,) for term in terms]
+                for each in (alone, [*alone, ()]):
+                    tasks = lowering.chain(node, tiles, each, lambda _: name)
+                    if self._fits(tasks[-1]):
+                        return tasks
         raise CompileError(
             f"layer {node.name!r}: {self.network.timesteps} timesteps of one position do not fit the spike memory of "
             f"configuration {c.name!r} ({c.spike_depth} words); use fewer timesteps or a larger spike_depth"
@@ -291,14 +295,15 @@ class Scheduler:
     def _fits(self, task: Task) -> bool:
         """Whether a task can compute at least one position with what is on the chip."""
         c = self.configuration
-        if max(term.words[1] - term.words[0] for term in task.terms) > MAX_WORDS or task.tile_count > MAX_TILES:
+        if task.tile_count > MAX_TILES:
             return False
-        if max(max(term.kernel) for term in task.terms) > _limit(WINDOW, "kernel_h"):
-            return False
+        for term in task.terms:
+            if term.words[1] - term.words[0] > MAX_WORDS or max(term.kernel) > MAX_KERNEL:
+                return False
         if least_rows(self.lowering, task) > c.weight_depth or least_params(self.lowering, task) > c.param_depth:
             return False
         start, stop = self._output_words(task)
-        return stop - start <= MAX_WORDS and self._footprint(task, 1, 1) <= c.spike_depth
+        return stop - start <= MAX_WORDS and self._footprint(task, self._least_time(task), 1, 1) <= c.spike_depth
 
     def _output_words(self, task: Task) -> Span:
         if task.kind is FireKind.RAW:
@@ -309,30 +314,34 @@ class Scheduler:
         half = self.lowering.lanes // 2
         return task.tiles[0] * half, task.tiles[1] * half
 
-    def _timesteps(self, task: Task) -> int:
-        return 1 if task.kind is FireKind.MEMBRANE else self.network.timesteps
+    def _least_time(self, task: Task) -> int:
+        """Fewest timesteps that one RUN can compute: a membrane is carried through all of them, sums are not."""
+        return 1 if task.kind is FireKind.RAW else self.network.timesteps
 
-    def _footprint(self, task: Task, rows: int, pixels: int) -> int:
-        """Words of spike memory that a slab of so many output rows and pixels needs at most."""
+    def _footprint(self, task: Task, timesteps: int, rows: int, pixels: int) -> int:
+        """Words of spike memory that a slab of so many timesteps, output rows and pixels needs at most."""
         total = 0
         for term in task.terms:
             layout = self.lowering.maps[term.source]
             height = min((rows - 1) * term.stride[0] + term.kernel[0], layout.height)
             width = min((pixels - 1) * term.stride[1] + term.kernel[1], layout.width)
             # One word more, because an elementwise pass may read past a short pixel of the input.
-            total += layout.timesteps * height * width * (term.words[1] - term.words[0]) + 1
+            total += min(layout.timesteps, timesteps) * height * width * (term.words[1] - term.words[0]) + 1
         if task.sums is not None:
             start, stop = self._sums_words(task)
-            total += self.network.timesteps * rows * pixels * (stop - start)
+            total += timesteps * rows * pixels * (stop - start)
         start, stop = self._output_words(task)
-        return total + self._timesteps(task) * rows * pixels * (stop - start)
+        return total + (1 if task.kind is FireKind.MEMBRANE else timesteps) * rows * pixels * (stop - start)
 
-    def _slabs(self, task: Task) -> Iterator[tuple[Span, Span]]:
-        """Cut the output in the largest slabs of rows, or of pixels of one row, that fit."""
+    def _slabs(self, task: Task) -> Iterator[tuple[Span, Span, Span]]:
+        """Cut the output in the largest slabs that fit: of rows, of pixels of one row, or of timesteps of one pixel."""
         _, height, width = task.node.shape
+        depth = self.configuration.spike_depth
+        times = range(self._least_time(task), self.network.timesteps + 1)
+        timesteps = max(n for n in times if self._footprint(task, n, 1, 1) <= depth)
 
         def fits(rows: int, pixels: int) -> bool:
-            if self._footprint(task, rows, pixels) > self.configuration.spike_depth or max(rows, pixels) > MAX_SIZE:
+            if self._footprint(task, timesteps, rows, pixels) > depth or max(rows, pixels) > MAX_SIZE:
                 return False
             for term in task.terms:
                 layout = self.lowering.maps[term.source]
@@ -347,21 +356,22 @@ class Scheduler:
         pixels = width if fits(rows, width) else max((n for n in range(1, width + 1) if fits(1, n)), default=1)
         for row_span in spans((0, height), rows):
             for pixel_span in spans((0, width), pixels):
-                yield row_span, pixel_span
+                for time_span in spans((0, self.network.timesteps), timesteps):
+                    yield time_span, row_span, pixel_span
 
-    def _slab(self, task: Task, rows: Span, pixels: Span) -> list[ItemStep]:
+    def _slab(self, task: Task, time: Span, rows: Span, pixels: Span) -> list[ItemStep]:
         """Place one slab: upload what it reads, run, download what it wrote."""
         at = 0
         boxes: list[Box] = []
         if task.sums is not None:
-            boxes.append(Box(task.sums, (0, self.network.timesteps), rows, pixels, self._sums_words(task), at))
+            boxes.append(Box(task.sums, time, rows, pixels, self._sums_words(task), at))
             at += boxes[-1].size
         for term in task.terms:
             layout = self.lowering.maps[term.source]
             boxes.append(
                 Box(
                     term.source,
-                    (0, layout.timesteps),
+                    time if layout.timesteps > 1 else (0, 1),
                     term.input_span(0, rows, layout.height),
                     term.input_span(1, pixels, layout.width),
                     term.words,
@@ -369,10 +379,11 @@ class Scheduler:
                 )
             )
             at += boxes[-1].size + (term.mode is not PassMode.BROADCAST)
-        output = Box(task.output, (0, self._timesteps(task)), rows, pixels, self._output_words(task), at)
+        written = (0, 1) if task.kind is FireKind.MEMBRANE else time
+        output = Box(task.output, written, rows, pixels, self._output_words(task), at)
         leaves = None if task.kind is FireKind.RAW else output
         uploads = [Upload(box) for box in boxes if box.size]
-        return [*uploads, Launch(task, rows, pixels, tuple(boxes), output, 0, leaves), Download(output)]
+        return [*uploads, Launch(task, time, rows, pixels, tuple(boxes), output, 0, leaves), Download(output)]
 
 
 def reads(task: Task) -> list[str]:
@@ -385,10 +396,10 @@ def geometry(launch: Launch) -> tuple[object, ...]:
     pads = tuple(
         (term.ky[0] + launch.rows[0] * term.stride[0] - term.padding[0] - box.rows[0],
          term.kx[0] + launch.pixels[0] * term.stride[1] - term.padding[1] - box.pixels[0])
-        for term, box in zip(launch.task.terms, launch.sources[-len(launch.task.terms) :], strict=True)
+        for term, box in zip(launch.task.terms, launch.sources[launch.task.passes - len(launch.task.terms) :], strict=True)
     )  # fmt: skip
     sizes = tuple((box.shape, box.address) for box in (*launch.sources, launch.output))
-    region = (launch.rows[1] - launch.rows[0], launch.pixels[1] - launch.pixels[0])
+    region = tuple(stop - start for start, stop in (launch.time, launch.rows, launch.pixels))
     return id(launch.task), region, pads, sizes
 
 
