@@ -45,6 +45,27 @@ class Launch:
     leaves: Box | None
 
     @property
+    def placed_terms(self) -> list[tuple[Term, Box]]:
+        """Each term with the box it reads."""
+        return list(zip(self.task.terms, self.sources[self.task.passes - len(self.task.terms) :], strict=True))
+
+    def pad(self, term: Term, box: Box) -> tuple[int, int]:
+        """Rows and pixels of a term's window that lie before its box at the first output position."""
+        if box.size == 0:
+            return 0, 0
+        return (
+            box.rows[0] - (self.rows[0] * term.stride[0] - term.padding[0] + term.ky[0]),
+            box.pixels[0] - (self.pixels[0] * term.stride[1] - term.padding[1] + term.kx[0]),
+        )
+
+    @property
+    def geometry(self) -> tuple[object, ...]:
+        """What its instructions depend on, apart from weights and parameters: equal ones share instructions."""
+        region = tuple(stop - start for start, stop in (self.time, self.rows, self.pixels))
+        pads = tuple(self.pad(term, box) for term, box in self.placed_terms)
+        return id(self.task), region, pads, tuple((box.shape, box.address) for box in (*self.sources, self.output))
+
+    @property
     def positions(self) -> int:
         """Output positions that are computed."""
         return (self.rows[1] - self.rows[0]) * (self.pixels[1] - self.pixels[0])
@@ -55,10 +76,11 @@ ItemStep = Upload | Download | Launch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    """Steps that stay together, and for each node why it is resident or not."""
+    """Steps that stay together, the nodes they belong to, and why their maps do not stay on the chip (None: they do)."""
 
     steps: tuple[ItemStep, ...]
-    residency: dict[str, tuple[str, str]]
+    nodes: tuple[str, ...]
+    refusal: str | None
 
     @property
     def launches(self) -> list[Launch]:
@@ -205,8 +227,7 @@ class Scheduler:
             )
             if done and task.output in later:
                 steps.append(Download(boxes[task.output]))
-        reason = "its weights and maps fit on the chip"
-        return Item(tuple(steps), {node.name: ("resident", reason) for node in nodes})
+        return Item(tuple(steps), tuple(node.name for node in nodes), None)
 
     def _used_after(self, node: Layer | MaxPool) -> set[str]:
         """Return the maps that nodes after `node` read, and the network's output."""
@@ -218,7 +239,7 @@ class Scheduler:
 
     # Layers that are streamed
 
-    def _stream(self, node: Layer | MaxPool, reason: str) -> Iterator[Item]:
+    def _stream(self, node: Layer | MaxPool, refusal: str) -> Iterator[Item]:
         """Cut one node by tiles, by fan-in and by positions, with all its maps kept by the host."""
         for task in self._stream_tasks(node):
             if task.kind is FireKind.RAW and task.output not in self.sums:
@@ -226,17 +247,16 @@ class Scheduler:
             blocks = self.configuration.program_depth // instruction_count(task)
             steps: list[ItemStep] = []
             seen: set[tuple[object, ...]] = set()
-            residency = {node.name: ("streamed", reason)}
             for time, rows, pixels in self._slabs(task):
                 slab = self._slab(task, time, rows, pixels)
                 launch = next(step for step in slab if isinstance(step, Launch))
-                key = geometry(launch)
+                key = launch.geometry
                 if key not in seen and len(seen) == blocks:
-                    yield Item(tuple(steps), residency)
+                    yield Item(tuple(steps), (node.name,), refusal)
                     steps, seen = [], set()
                 seen.add(key)
                 steps += slab
-            yield Item(tuple(steps), residency)
+            yield Item(tuple(steps), (node.name,), refusal)
 
     def _stream_tasks(self, node: Layer | MaxPool) -> list[Task]:
         tasks: list[Task] = []
@@ -389,18 +409,6 @@ class Scheduler:
 def reads(task: Task) -> list[str]:
     """Return the maps that the passes of a task read, in order."""
     return [*([task.sums] if task.sums is not None else []), *(term.source for term in task.terms)]
-
-
-def geometry(launch: Launch) -> tuple[object, ...]:
-    """Return what the instructions of a launch depend on, apart from weights and parameters."""
-    pads = tuple(
-        (term.ky[0] + launch.rows[0] * term.stride[0] - term.padding[0] - box.rows[0],
-         term.kx[0] + launch.pixels[0] * term.stride[1] - term.padding[1] - box.pixels[0])
-        for term, box in zip(launch.task.terms, launch.sources[launch.task.passes - len(launch.task.terms) :], strict=True)
-    )  # fmt: skip
-    sizes = tuple((box.shape, box.address) for box in (*launch.sources, launch.output))
-    region = tuple(stop - start for start, stop in (launch.time, launch.rows, launch.pixels))
-    return id(launch.task), region, pads, sizes
 
 
 def _whole(layout: MapLayout, address: int) -> Box:
