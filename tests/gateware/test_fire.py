@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import pytest
+
 from gateware.simulate import describe, run
 from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.fire import Fire, Threshold
@@ -136,9 +137,7 @@ def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> N
         describe(ctx, unit.layer, fire=layer)
         ctx.set(unit.write_enable, 1)
         for lane in range(lanes):
-            for part, word in enumerate(
-                (theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)
-            ):
+            for part, word in enumerate((theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)):
                 ctx.set(unit.write, {"address": 2 * (first_channel + lane) + part, "data": word})
                 await ctx.tick()
         ctx.set(unit.write_enable, 0)

@@ -59,9 +59,7 @@ class Core(wiring.Component):
         self._host(m, link, sequencer, spikes, columns)
         return m
 
-    def _host(
-        self, m: Module, link: Link, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]
-    ) -> None:
+    def _host(self, m: Module, link: Link, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]) -> None:
         """Execute the host's reads and writes, one word each."""
         request = link.request
         space, address, word = request.p.space, request.p.address, request.p.data

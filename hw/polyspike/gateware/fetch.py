@@ -160,7 +160,8 @@ class Fetch(wiring.Component):
         next_window = item_next.window[next_slot]
         # The offset of the timestep that the next pass belongs to.
         next_time_offset = [
-            Mux(take, 0, Mux(end_time, each + layer.source[index].time_pitch, each)) for index, each in enumerate(time_offset)
+            Mux(take, 0, Mux(end_time, each + layer.source[index].time_pitch, each))
+            for index, each in enumerate(time_offset)
         ]
         start_address = (
             next_window.origin

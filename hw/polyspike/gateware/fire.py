@@ -99,12 +99,9 @@ class Threshold(wiring.Component):
         found = stages[-1]
         with m.If(self.enable):
             m.d.sync += [
-                self.o.count.eq(
-                    Mux(found.silent, 0, Mux(found.negative, -1 - found.quotient, found.quotient))
-                ),
+                self.o.count.eq(Mux(found.silent, 0, Mux(found.negative, -1 - found.quotient, found.quotient))),
                 self.o.rest.eq(
-                    Mux(found.negative, ~found.rest, found.rest)
-                    + Mux(found.negative & ~found.silent, found.theta, 0)
+                    Mux(found.negative, ~found.rest, found.rest) + Mux(found.negative & ~found.silent, found.theta, 0)
                 ),
             ]
         return m

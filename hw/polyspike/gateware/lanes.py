@@ -48,9 +48,7 @@ class Lanes(wiring.Component):
         m = Module()
         configuration, lanes = self.configuration, self.configuration.lanes
 
-        m.submodules.bank = bank = memory.Memory(
-            shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[]
-        )
+        m.submodules.bank = bank = memory.Memory(shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[])
         parts = configuration.weight_row_words
         write_port = bank.write_port(granularity=WORD_BITS)
         part_bits = parts.bit_length() - 1
@@ -128,9 +126,7 @@ class Lanes(wiring.Component):
                     raw_sum.eq(raw.as_signed()),
                     enabled[0].eq(mine & valid1 & event1.add),
                     enabled[1].eq(enabled[0]),
-                    product.eq(
-                        Mux(flags[0].raw, raw_sum, Mux(flags[0].maximum, operand, operand * weight))
-                    ),
+                    product.eq(Mux(flags[0].raw, raw_sum, Mux(flags[0].maximum, operand, operand * weight))),
                 ]
                 m.d.sync += total.eq(self.sums.p[lane])
             before = Mux(fresh, Mux(flags[1].maximum, _LOWEST, 0), total)
