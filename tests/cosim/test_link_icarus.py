@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cosim.link_memory import LinkMemory
 
+from cosim.link_memory import LinkMemory
 from polyspike.cosim.bench import run_bench
 from polyspike.spec import TINY, DeviceError
 

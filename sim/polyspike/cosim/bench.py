@@ -5,6 +5,7 @@ WAVES=1 records waves.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def run_bench(
     simulator = os.environ.get("SIM", "icarus")
     directory.mkdir(parents=True, exist_ok=True)
     source = directory / f"{TOP}.v"
-    source.write_text(verilog.convert(component, name=TOP))
+    source.write_text(_awaken(verilog.convert(component, name=TOP)))
     log, results = directory / "bench.log", directory / "results.xml"
     runner = get_runner(simulator)
     try:
@@ -80,6 +81,18 @@ def run_bench(
     if failures or not tests:
         raise DeviceError(f"bench {module} on {simulator}: {failures} of {tests} tests failed\n{_tail(directory)}")
     return tests
+
+
+def _awaken(text: str) -> str:
+    """Make every combinational block of emitted Verilog run once at the start.
+
+    `always @*` waits for a first change. Yosys gives each block a dummy signal to read, but in Icarus its initial value is there
+    before the blocks begin to wait, so what depends only on registers that keep their initial values stays unknown. Here the dummy
+    changes once all blocks are waiting.
+    """
+    return re.sub(
+        r"^( *)reg (\\\$auto\$verilog_backend\S+)  = 0;", r"\1reg \2 = 0; initial #0 \2 = 1;", text, flags=re.M
+    )
 
 
 def _tail(directory: Path) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import cocotb
-from cocotb.task import resume
 from cocotb.clock import Clock
+from cocotb.task import resume
 from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
 
 PERIOD_NS = 10

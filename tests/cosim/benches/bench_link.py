@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from cocotb.task import bridge
 
-from polyspike.cosim.cocotb_transport import CocotbTransport, start_link
+from polyspike.cosim.cocotb_transport import PERIOD_NS, CocotbTransport, start_link
 from polyspike.driver.link import Link
 from polyspike.spec import TINY, LinkError
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME
+
+#: No test takes half as long.
+BOUND_NS = 200_000 * PERIOD_NS
 
 
 class FaultyTransport:
@@ -70,7 +73,7 @@ def exercise(link: Link, accesses: int, seed: int) -> None:
     assert np.array_equal(link.read(Space.SPIKES, 0, 200), model[:200])
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=BOUND_NS, timeout_unit="ns")
 async def sound_link(dut: Any) -> None:
     transport = await start_link(dut)
     link = Link(transport, frame_words=TINY.frame_words)
@@ -78,7 +81,7 @@ async def sound_link(dut: Any) -> None:
     assert not link.faults
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=BOUND_NS, timeout_unit="ns")
 async def faulty_link(dut: Any) -> None:
     """Nothing that happens to bytes changes a word, or how often something is run."""
     transport = FaultyTransport(await start_link(dut), 0.001, 2)
@@ -88,7 +91,7 @@ async def faulty_link(dut: Any) -> None:
     dut._log.info("%d bytes spoiled, %s", transport.faults, dict(link.faults))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=BOUND_NS, timeout_unit="ns")
 async def refusal(dut: Any) -> None:
     link = Link(await start_link(dut), frame_words=TINY.frame_words)
 
