@@ -4,12 +4,12 @@ import random
 from typing import Any
 
 import pytest
+
+from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.fetch import READ_LATENCY, Fetch
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind, PassMode
-
-from gateware.simulate import describe, plain, run
 
 DEPTH = 256
 

@@ -1,5 +1,6 @@
 """The fire unit against the definition of firing: floor division, clipping and soft reset in Python integers."""
 
+import itertools
 import random
 from typing import Any
 
@@ -191,6 +192,6 @@ def test_rate_and_latency(name: str) -> None:
                 words.append(cycle)
 
     run(unit, feed)
-    assert {b - a for a, b in zip(taken, taken[1:], strict=False)} == {groups}
-    assert {b - a for a, b in zip(words, words[1:], strict=False)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(taken)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(words)} == {groups}
     assert words[0] - taken[0] == 6 + configuration.count_bits + per_word

@@ -4,12 +4,12 @@ import random
 from typing import Any
 
 import pytest
+
+from gateware.simulate import plain, run
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware.sequencer import Sequencer
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FIRE, HALT, OUTPUT, RUN, SHAPE, SOURCE, WEIGHTS, WINDOW, encode, make
-
-from gateware.simulate import plain, run
 
 Values = dict[str, int]
 

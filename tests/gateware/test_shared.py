@@ -4,13 +4,13 @@ import random
 from typing import Any
 
 import pytest
+
+from gateware.simulate import run
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware.arbiter import RoundRobin
 from polyspike.gateware.fetch import READ_LATENCY
 from polyspike.gateware.spike_memory import SpikeMemory
 from polyspike.spec import Configuration
-
-from gateware.simulate import run
 
 
 @pytest.mark.parametrize("inputs", [1, 2, 3, 9])

@@ -65,7 +65,8 @@ class Core(wiring.Component):
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
         # Column and program memories are written through registers: the host's word fans out to all of them.
-        for target in (*columns, sequencer):
+        targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
+        for target in targets:
             m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
         m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         for index, column in enumerate(columns):

@@ -21,7 +21,8 @@ class Lanes(wiring.Component):
     Each event adds weight times count to every lane's sum (or keeps the maximum, or adds a raw sum, by the pass's
     mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero.
 
-    Rate: one event a cycle; when a finished sum is not taken, everything waits. Latency: 3 cycles from the last event to `sums`.
+    Rate: one event a cycle; when a finished sum is not taken, everything waits. Latency: 3 cycles from the last event
+    to `sums`.
 
     Members
     -------

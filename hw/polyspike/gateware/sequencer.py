@@ -197,7 +197,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [self._tile.eq(0), self._params.eq(self.layer.fire.params)]
 
     def _walk(self, m: Module) -> Signal:
-        """Deal one position to its columns when they can take it, and go to the next; return whether it was the last."""
+        """Deal one position to its columns when they can take it, and go on; return whether it was the last."""
         columns, layer = self.configuration.columns, self.layer
         position_log2 = layer.extent.position_log2
         members = Signal(5)  # columns that divide the positions of a tile
