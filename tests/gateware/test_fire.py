@@ -1,5 +1,6 @@
 """The fire unit against the definition of firing: floor division, clipping and soft reset in Python integers."""
 
+import itertools
 import random
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> N
     finished = []
 
     async def parameters(ctx: Any) -> None:
-        describe(ctx, unit.layer, fire=layer)
+        describe(ctx, unit, fire=layer)
         ctx.set(unit.write_enable, 1)
         for lane in range(lanes):
             for part, word in enumerate((theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)):
@@ -178,7 +179,7 @@ def test_rate_and_latency(name: str) -> None:
     words: list[int] = []
 
     async def feed(ctx: Any) -> None:
-        describe(ctx, unit.layer, fire={"kind": FireKind.SPIKE, "n_pos": 15, "wide": 0})
+        describe(ctx, unit, fire={"kind": FireKind.SPIKE, "n_pos": 15, "wide": 0})
         ctx.set(unit.tag.payload, {"first": 1, "last": 1})
         ctx.set(unit.tag.valid, 1)
         ctx.set(unit.sums.valid, 1)
@@ -191,6 +192,6 @@ def test_rate_and_latency(name: str) -> None:
                 words.append(cycle)
 
     run(unit, feed)
-    assert {b - a for a, b in zip(taken, taken[1:], strict=False)} == {groups}
-    assert {b - a for a, b in zip(words, words[1:], strict=False)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(taken)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(words)} == {groups}
     assert words[0] - taken[0] == 6 + configuration.count_bits + per_word

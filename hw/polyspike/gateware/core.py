@@ -50,7 +50,8 @@ class Core(wiring.Component):
             column = Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
-            m.d.comb += [column.layer.eq(sequencer.layer), column.word.eq(getattr(spikes, f"word{index}"))]
+            connect(m, sequencer.layer, column.layer)
+            m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))
@@ -65,7 +66,8 @@ class Core(wiring.Component):
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
         # Column and program memories are written through registers: the host's word fans out to all of them.
-        for target in (*columns, sequencer):
+        targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
+        for target in targets:
             m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
         m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         for index, column in enumerate(columns):
