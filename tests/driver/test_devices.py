@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driver.fake import fake_program
 from golden.networks import a_layer, an_input
 from polyspike import compiler
 from polyspike.compiler.program import Program
 from polyspike.driver import Device, compare, open_device
 from polyspike.network import CountRange, Network, Synapse
-from polyspike.spec import LARGE, TINY, ConfigurationError, DeviceError, InputError
+from polyspike.spec import LARGE, TINY, ConfigurationError, DeviceError, FileFormatError, InputError
 
-#: Devices under test. Whatever executes instructions needs a compiled program.
-URLS = ["golden"]
+#: Devices under test.
+URLS = ["golden", "machine", "sim"]
 
 
 def small_network() -> Network:
@@ -42,7 +41,7 @@ def small_network() -> Network:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return fake_program(small_network(), TINY, streamed=False)
+    return compiler.compile(small_network(), TINY)
 
 
 @pytest.fixture(params=URLS)
@@ -109,15 +108,47 @@ def test_nothing_is_inferred_before_a_load(device: Device) -> None:
 
 
 def test_a_program_for_another_configuration_is_refused(device: Device) -> None:
-    other = fake_program(small_network(), LARGE, streamed=False)
+    other = compiler.compile(small_network(), LARGE)
     with pytest.raises(DeviceError, match=rf"'small' is for configuration 'large' .*'tiny' .digest {TINY.digest}"):
         device.load(other)
 
 
-def test_a_program_file_is_read(device: Device, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "load_program", {Path("network.pspk"): program}.__getitem__, raising=False)
-    device.load(Path("network.pspk"))
-    assert device.infer(IMAGES).membranes.shape == (5, 3)
+def test_a_program_file_is_read(device: Device, program: Program, tmp_path: Path) -> None:
+    compiler.save_program(program, tmp_path / "network.pspk")
+    device.load(program)
+    expected = device.infer(IMAGES).membranes
+    device.load(tmp_path / "network.pspk")
+    np.testing.assert_array_equal(device.infer(IMAGES).membranes, expected)
+    device.load(str(tmp_path / "network.pspk"))
+
+
+def test_a_damaged_program_file_is_refused(device: Device, program: Program, tmp_path: Path) -> None:
+    path = tmp_path / "network.pspk"
+    compiler.save_program(program, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(FileFormatError, match="truncated"):
+        device.load(path)
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(FileFormatError, match="altered or damaged"):
+        device.load(path)
+
+
+def test_events_and_cycles_are_counted(device: Device, program: Program) -> None:
+    if device.identity.description.startswith("the golden"):
+        pytest.skip("the golden model has no hardware counters")
+    device.load(program)
+    device.reset()
+    device.infer(IMAGES[:2])
+    total = device.counters()
+    profile = device.infer(IMAGES[:2], profile=True).profile
+    assert profile is not None
+    assert [each.layer for each in profile] == ["conv", "output"]
+    assert sum(each.counters.events for each in profile) == total.events > 0
+    assert sum(each.counters.words for each in profile) == total.words > 0
+    assert min(each.counters.cycles for each in profile) > 0
+    device.reset()
+    assert device.counters().cycles == 0
 
 
 def test_a_closed_device_says_so(program: Program) -> None:
