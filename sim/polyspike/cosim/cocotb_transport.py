@@ -60,7 +60,7 @@ class ByteStreamSink:
             self._paused.set()
 
     async def receive(self, most: int, cycles: int) -> bytes:
-        """Return the bytes received so far, at most `most`, as soon as the design pauses; none after `cycles` without."""
+        """Return at most `most` bytes as soon as the design pauses, or none after `cycles` in which none came."""
         if not self._received:
             self._paused.clear()
             try:
@@ -75,8 +75,8 @@ class ByteStreamSink:
 class CocotbTransport:
     """The driver's view of a simulated link (`polyspike.driver.ports.Transport`).
 
-    The driver is ordinary blocking code: call it in a function that runs under `cocotb.bridge`. Its seconds are clock cycles
-    here, `cycles_per_second` of them.
+    The driver is ordinary blocking code: call it in a function that runs under `cocotb.task.bridge`. A second is
+    `cycles_per_second` clock cycles here.
     """
 
     def __init__(self, source: ByteStreamSource, sink: ByteStreamSink, cycles_per_second: int = 20_000) -> None:
