@@ -1,5 +1,7 @@
 """A network small enough for an event-driven simulator, trained on real handwritten digits in seconds."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,10 +22,10 @@ def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return (data.images * 15).astype(np.uint8)[:, None], data.target.astype(np.int64)
 
 
-def train(images: NDArray[np.uint8], labels: NDArray[np.int64], max_pooling: bool) -> nn.Module:
-    """Return a trained network, with max pooling (which needs T = 1) or average pooling."""
+def train(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> nn.Module:
+    """Return a trained network."""
     torch.manual_seed(0)
-    model = DigitsNet(nn.MaxPool2d(2) if max_pooling else nn.AvgPool2d(2))
+    model = DigitsNet()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
     for _ in range(15):
@@ -35,14 +37,14 @@ def train(images: NDArray[np.uint8], labels: NDArray[np.int64], max_pooling: boo
 
 
 class DigitsNet(nn.Module):
-    """8 x 8 pixels to 10 classes: a convolution, a residual block, pooling and a linear layer."""
+    """8 x 8 pixels to 10 classes: a convolution, a residual block, average pooling and a linear layer."""
 
-    def __init__(self, pool: nn.Module) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, 16, 3, stride=2, padding=1)
         self.second = nn.Conv2d(16, 8, 3, padding=1)
         self.third = nn.Conv2d(8, 16, 3, padding=1)
-        self.pool = pool
+        self.pool = nn.AvgPool2d(2)
         self.output = nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,9 +54,14 @@ class DigitsNet(nn.Module):
         return logits
 
 
-def digits_network(timesteps: int) -> tuple[Network, NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the converted network, and images and labels it was not trained on."""
+def digits_networks(timesteps: Iterable[int]) -> tuple[list[Network], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return one trained network converted for several numbers of timesteps, and images and labels it has not seen."""
     images, labels = digits()
-    model = train(images[:TRAINING], labels[:TRAINING], max_pooling=timesteps == 1)
-    network = convert(model, images[:TRAINING], Options(timesteps=timesteps), name="digits")
-    return network, images[TRAINING:], labels[TRAINING:]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tensors this small are not worth sharing
+    try:
+        model = train(images[:TRAINING], labels[:TRAINING])
+        networks = [convert(model, images[:TRAINING], Options(timesteps=t), name=f"digits{t}") for t in timesteps]
+    finally:
+        torch.set_num_threads(threads)
+    return networks, images[TRAINING:], labels[TRAINING:]

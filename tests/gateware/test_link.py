@@ -157,7 +157,7 @@ def test_random_commands(stalls: str) -> None:
         writes: list[tuple[int, int, int, int]] = []
         reads: list[tuple[int, int]] = []
         runs = []
-        for sequence in range(250, 290):
+        for sequence in range(250, 275):
             command = generator.choice(list(Command))
             space = generator.choice([Space.SPIKES, Space.REGISTERS] if command == Command.READ else list(Space))
             limit = LARGE.program_depth if command == Command.RUN else depth(LARGE, space)
@@ -243,7 +243,7 @@ def test_noise_and_truncation(stalls: str) -> None:
 
     async def host(bench: Bench) -> None:
         written = []
-        for sequence in range(6):
+        for sequence in range(4):
             words = random_words(generator, 8)
             frame = frames.request(sequence, Command.WRITE, **write_fields(words))
             noise = bytes(generator.getrandbits(8) for _ in range(generator.randint(0, 40)))

@@ -100,7 +100,7 @@ async def start_link(dut: Any) -> CocotbTransport:
     """Start the clock, reset the design, and return a transport over its ports `rx` and `tx`."""
     dut.rst.value = 1
     source, sink = ByteStreamSource(dut, "rx"), ByteStreamSink(dut, "tx")
-    Clock(dut.clk, PERIOD_NS, "ns").start()
+    Clock(dut.clk, PERIOD_NS, "ns", impl="gpi").start()
     for _ in range(2):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
