@@ -21,7 +21,7 @@ def evaluate(network, counts):
             if node.neuron is None:
                 return (sums + bias).sum(0), maps
             maps[node.name] = fire(node.neuron, sums + bias)
-    raise AssertionError("no output layer")
+    raise AssertionError("the network has no output layer")
 
 
 def fire(neuron, sums):

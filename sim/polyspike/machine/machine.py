@@ -277,16 +277,17 @@ class Machine:
         self._read_from[address] = True
         counters = self.columns[column]
         counters.words += len(words)
+        # Zeros add nothing, but one of them can be the largest count of a window.
+        if mode is not PassMode.MAXIMUM:
+            counters.zero_words += int((words == 0).sum())
         if mode is PassMode.RAW:
-            counters.events += len(words)
+            counters.events += int((words != 0).sum())
             total = total.copy()
             total[:, 2 * w : 2 * w + 2] += words.astype("<u8").view("<i4").reshape(-1, 2)
             return total
         bits = 8 if weights["wide"] else 4
         codes = _split(words, bits)
         counts = np.where(codes > weights["positive"], codes - (1 << bits), codes)
-        if mode is not PassMode.MAXIMUM:
-            counters.zero_words += int((words == 0).sum())
         if mode is PassMode.BROADCAST:
             counters.events += int(np.count_nonzero(counts))
             rows = (row + np.arange(counts.shape[1])) & _ADDRESS_MASK & (c.weight_depth - 1)

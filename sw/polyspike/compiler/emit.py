@@ -26,7 +26,7 @@ from polyspike.spec.memory import Space
 from .lowering import Lowering, Task
 from .mapping import Density, choose, launch_cycles, task_params, task_rows
 from .program import Block, Box, Run, Segment, Step, Write
-from .schedule import Item, Launch, geometry, instruction_count
+from .schedule import Item, Launch, instruction_count
 from .words import pack_params, pack_weight_rows
 
 _ADDRESSES = 1 << ADDRESS_BITS
@@ -61,7 +61,7 @@ def pack(lowering: Lowering, items: Iterable[Item]) -> list[list[Item]]:
             launches = [launch for each in (*segments[-1], item) for launch in each.launches]
             tasks = list(dict.fromkeys(launch.task for launch in launches))
             least = 0
-            unique = {geometry(launch): instruction_count(launch.task) for launch in launches}
+            unique = {launch.geometry: instruction_count(launch.task) for launch in launches}
             if (
                 sum(task_rows(lowering, task, least) for task in tasks) <= c.weight_depth
                 and sum(task_params(lowering, task, least) for task in tasks) <= c.param_depth
@@ -105,7 +105,10 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
             if words not in known:
                 known[words] = len(instructions)
                 instructions += code
-            block = Block(step.task.node.name, known[words], len(code), step.leaves)
+            name = step.task.node.name
+            # A map that only the compiler knows is nothing to observe.
+            leaves = step.leaves if lowering.owner(name) == name else None
+            block = Block(lowering.owner(name), known[words], len(code), leaves)
             before = steps[-1] if steps else None
             if isinstance(before, Run) and before.first + before.count == block.first:
                 steps[-1] = Run((*before.blocks, block))
@@ -118,7 +121,13 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
         mine = [launch for launch in launches if launch.task is task]
         cycles = sum(launch_cycles(lowering, launch, position_log2, density) for launch in mine)
         parts.append(
-            Part(task.node.name, position_log2, task.tile_count, cycles, task_rows(lowering, task, position_log2))
+            Part(
+                lowering.owner(task.node.name),
+                position_log2,
+                task.tile_count,
+                cycles,
+                task_rows(lowering, task, position_log2),
+            )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts
 
@@ -169,10 +178,9 @@ def _pitches(box: Box) -> tuple[int, int, int]:
 def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> list[Instruction]:
     task = launch.task
     code: list[Instruction] = []
-    boxes = list(launch.sources)
     height, width = (stop - start for start, stop in (launch.rows, launch.pixels))
     if task.sums is not None:
-        box = boxes.pop(0)
+        box = launch.sources[0]
         pixel, row, time = _pitches(box)
         code += [
             make(SOURCE, slot=0, origin=box.address, row_pitch=row, pixel_pitch=pixel, time_pitch=time),
@@ -201,23 +209,12 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
                 shift=0,
             ),
         ]
-    for term, box, base in zip(task.terms, boxes, placement.rows, strict=True):
+    for (term, box), base in zip(launch.placed_terms, placement.rows, strict=True):
         slot = len(code) // 3
         layout = lowering.maps[term.source]
         pixel, row, time = _pitches(box)
         seen = box.size > 0
-        # Where the window of the first output position starts, relative to the box.
-        pad_y, pad_x = (
-            within[0] - (start * stride - padding + kernel[0]) if seen else 0
-            for within, start, stride, padding, kernel in zip(
-                (box.rows, box.pixels),
-                (launch.rows[0], launch.pixels[0]),
-                term.stride,
-                term.padding,
-                (term.ky, term.kx),
-                strict=True,
-            )
-        )
+        pad_y, pad_x = launch.pad(term, box)
         origin = box.address + term.words[0] - box.words[0] - pad_y * row - pad_x * pixel
         # Strides of a single row or pixel are never taken.
         stride_y, stride_x = (
@@ -258,19 +255,14 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
             ),
         ]
     pixel, row, time = _pitches(launch.output)
-    address = (
-        launch.output.address
-        + launch.offset
-        + (launch.rows[0] - launch.output.rows[0]) * row
-        + (launch.pixels[0] - launch.output.pixels[0]) * pixel
-    )
-    code.append(make(OUTPUT, base=address, row_pitch=row, pixel_pitch=pixel, time_pitch=time))
+    base = launch.output.address + launch.offset
+    code.append(make(OUTPUT, base=base, row_pitch=row, pixel_pitch=pixel, time_pitch=time))
     code.append(
         make(
             SHAPE,
             height=height,
             width=width,
-            timesteps=lowering.network.timesteps,
+            timesteps=launch.time[1] - launch.time[0],
             tiles=task.tile_count,
             position_log2=placement.position_log2,
             passes=task.passes,

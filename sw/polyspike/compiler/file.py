@@ -1,4 +1,4 @@
-"""Program files (`.pspk`): the container of network files, with the network, the configuration and every word inside."""
+"""Program files (`.pspk`): the container of network files, holding network, configuration and every word."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -108,4 +108,8 @@ def _step_from_json(entry: list[Any]) -> Step:
                 for layer, first, count, box in content
             )
         )
-    return {"upload": Upload, "download": Download}[kind](_box_from_json(content))
+    if kind == "upload":
+        return Upload(_box_from_json(content))
+    if kind == "download":
+        return Download(_box_from_json(content))
+    raise ValueError(f"unknown kind of step {kind!r}")

@@ -112,12 +112,38 @@ class Lowering:
     """A network seen with the lanes of a configuration: layouts of maps, terms and weight rows."""
 
     def __init__(self, network: Network, configuration: Configuration) -> None:
-        self.network = network
         self.configuration = configuration
         self.lanes = configuration.lanes
         #: Tiles that must stay together so that they start on a whole word.
         self.align = 2 if self.lanes == 8 else 1
+        #: Names of nodes that stand for a part of another one, and of that one.
+        self._owners: dict[str, str] = {}
+        self.network = self._split_pools(network)
         self.maps = {node.name: self._layout(node) for node in network}
+
+    def owner(self, name: str) -> str:
+        """Return the node of the network that a node of the lowered network belongs to."""
+        return self._owners.get(name, name)
+
+    def _split_pools(self, network: Network) -> Network:
+        """Pool by rows first and by pixels then, where a whole window is too large for an instruction or the memory."""
+        nodes: list[Node] = []
+        for node in network:
+            if isinstance(node, MaxPool) and self._too_large(node, network.counts(node.name).bits):
+                rows = f"{node.name}.rows"
+                self._owners[rows] = node.name
+                shape = (node.shape[0], node.shape[1], network[node.source].shape[2])
+                (kh, kw), (sy, sx), (py, px) = node.window, node.stride, node.padding
+                nodes.append(MaxPool(rows, shape, node.source, (kh, 1), (sy, 1), (py, 0)))
+                node = dataclasses.replace(node, source=rows, window=(1, kw), stride=(1, sx), padding=(0, px))
+            nodes.append(node)
+        return network.replace(nodes=tuple(nodes))
+
+    def _too_large(self, pool: MaxPool, bits: int) -> bool:
+        kh, kw = pool.window
+        words = -(-min(self.align * self.lanes, pool.shape[0]) * bits // WORD_BITS)
+        footprint = (kh * kw + 1) * words + 1
+        return kh > 1 < kw and (max(kh, kw) > _LARGEST_KERNEL or footprint > self.configuration.spike_depth)
 
     def tile_count(self, node: Node) -> int:
         """Tiles that hold the node's channels."""

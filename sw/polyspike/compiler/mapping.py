@@ -2,11 +2,13 @@
 
 Predicted cycles of one RUN with `G` groups of `P` columns::
 
-    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire) + OVERHEAD
+    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire, writes) + OVERHEAD
 
 per position and timestep of a column, where `events` are the expected additions (density * channels at each tap inside
-the map for BROADCAST, one a word otherwise), `fetches` the words it reads times the columns that share a port, and
-`fire` the cycles to fire a tile. Density is the share of counts that are not zero: 0.5, or what was measured.
+the map for BROADCAST, one a word otherwise), `fetches` the words it reads times the columns that share a port, and one
+cycle, `fire` the cycles to fire a tile (with several timesteps until it has left the pipeline, because the
+next timestep needs its membrane), and `writes` the words that all columns together write. Density is the share of
+counts that are not zero: 0.5, or what was measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,9 @@ DEFAULT_DENSITY = 0.5
 
 #: Cycles to start a RUN and to let its last position leave the pipeline.
 OVERHEAD = 40
+
+#: Cycles from a sum to its fired counts, besides one for each bit of the widest count.
+FIRE_LATENCY = 6
 
 Density = float | Mapping[str, float]
 
@@ -62,10 +67,14 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     positions = 1 << position_log2
     groups = c.columns // positions
     busy = min(groups, task.tile_count) * min(positions, launch.positions)
-    fetches = words * busy / c.read_ports
-    fire = lowering.lanes / (c.fire_width if task.kind is FireKind.SPIKE else 2)
+    fetches = 1 + words * max(1.0, busy / c.read_ports)
+    fire = lowering.lanes / c.fire_width
+    if lowering.network.timesteps > 1:
+        fire += FIRE_LATENCY + c.count_bits
+    bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
+    writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = -(-task.tile_count // groups) * -(-launch.positions // positions)
-    return OVERHEAD + round(rounds * lowering.network.timesteps * max(events, fetches, fire))
+    return OVERHEAD + round(rounds * (launch.time[1] - launch.time[0]) * max(events, fetches, fire, writes))
 
 
 def task_rows(lowering: Lowering, task: Task, position_log2: int) -> int:

@@ -7,10 +7,10 @@ from polyspike.spec import Configuration
 
 from .emit import Part, emit, pack
 from .lowering import Lowering
-from .mapping import DEFAULT_DENSITY, Density
+from .mapping import DEFAULT_DENSITY, Density, task_params, task_rows
 from .program import Download, LayerReport, Program, Upload
 from .proof import prove
-from .schedule import Scheduler
+from .schedule import Item, Scheduler
 
 
 def compile(network: Network, configuration: Configuration, *, density: Density = DEFAULT_DENSITY) -> Program:
@@ -39,7 +39,7 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
     lowering = Lowering(network, configuration)
     scheduler = Scheduler(lowering)
     packed = pack(lowering, scheduler.items())
-    residency = {name: why for items in packed for item in items for name, why in item.residency.items()}
+    residency = _residency(lowering, packed)
     segments, parts = [], []
     for items in packed:
         segment, made = emit(lowering, items, density)
@@ -54,6 +54,35 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
     )
     maps = {name: layout.shape for name, layout in layouts.items() if name in used}
     return Program(configuration, network, tuple(segments), maps, report)
+
+
+def _residency(lowering: Lowering, packed: list[list[Item]]) -> dict[str, tuple[str, str]]:
+    """Return for each node where it lives, and why."""
+    found = {}
+    for index, items in enumerate(packed):
+        for item in items:
+            for name in item.nodes:
+                if len(packed) == 1:
+                    kind = "resident" if item.refusal is None else "maps streamed"
+                    why = item.refusal or "weights and maps fit on the chip together"
+                else:
+                    kind = "weights streamed" if item.refusal is None else "weights and maps streamed"
+                    why = item.refusal or f"segment {index + 1} of {len(packed)}: {_why_segments(lowering, packed)}"
+                found[lowering.owner(name)] = kind, why
+    return found
+
+
+def _why_segments(lowering: Lowering, packed: list[list[Item]]) -> str:
+    """Return what keeps the whole network from being one segment."""
+    c = lowering.configuration
+    tasks = {launch.task: None for items in packed for item in items for launch in item.launches}
+    rows = sum(task_rows(lowering, task, 0) for task in tasks)
+    params = sum(task_params(lowering, task, 0) for task in tasks)
+    if rows > c.weight_depth:
+        return f"all weights need {rows} rows a column, of which there are {c.weight_depth}"
+    if params > c.param_depth:
+        return f"all parameters need {params} channels a column, of which there are {c.param_depth}"
+    return f"the whole program does not fit {c.program_depth} instructions"
 
 
 def dense_macs(network: Network, node: Node) -> int:

@@ -1,4 +1,4 @@
-"""Programs for readers: the listing of everything a device is told, and the table of what was decided for each layer."""
+"""Programs for readers: a listing of everything a device is told, and a table of what was decided for each layer."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -40,7 +40,8 @@ def _segment(segment: Segment) -> Iterator[str]:
         if isinstance(step, Run):
             for block in step.blocks:
                 left = "partial results" if block.output is None else _box(block.output)
-                yield f"  run {block.layer}: instructions {block.first} to {block.first + block.count - 1}, leaves {left}"
+                last = block.first + block.count - 1
+                yield f"  run {block.layer}: instructions {block.first} to {last}, leaves {left}"
         else:
             yield f"  {'upload' if isinstance(step, Upload) else 'download'} {_box(step.box)}"
     names = {block.first: block.layer for step in segment.steps if isinstance(step, Run) for block in step.blocks}
@@ -74,9 +75,12 @@ def table(program: Program) -> str:
     cycles, macs = (sum(getattr(each, name) for each in program.report) for name in ("cycles", "macs"))
     body.append(("total", "", f"{cycles:,}", f"{macs:,}", "", "", "", ""))
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
-    numbers = (2, 3, 4, 5)
-    lines = [
-        "  ".join(cell.rjust(w) if column in numbers else cell.ljust(w) for column, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in (head, tuple("-" * w for w in widths), *body)
-    ]  # fmt: skip
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    numbers = range(2, 6)
+    lines = []
+    for row in (head, tuple("-" * width for width in widths), *body):
+        cells = [
+            cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
+            for column, cell in enumerate(row)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"

@@ -23,8 +23,8 @@ def _limit(format_: object, name: str) -> int:
 MAX_SIZE = _limit(SHAPE, "height")
 MAX_WORDS = _limit(SOURCE, "pixel_pitch")
 MAX_TILES = _limit(SHAPE, "tiles")
+MAX_KERNEL = _limit(WINDOW, "kernel_h")
 MAX_STRIDE = _limit(WINDOW, "stride_y")
-MAX_PADDING = _limit(WINDOW, "pad_y")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,12 +36,34 @@ class Launch:
     """
 
     task: Task
+    time: Span
     rows: Span
     pixels: Span
     sources: tuple[Box, ...]
     output: Box
     offset: int
     leaves: Box | None
+
+    @property
+    def placed_terms(self) -> list[tuple[Term, Box]]:
+        """Each term with the box it reads."""
+        return list(zip(self.task.terms, self.sources[self.task.passes - len(self.task.terms) :], strict=True))
+
+    def pad(self, term: Term, box: Box) -> tuple[int, int]:
+        """Rows and pixels of a term's window that lie before its box at the first output position."""
+        if box.size == 0:
+            return 0, 0
+        return (
+            box.rows[0] - (self.rows[0] * term.stride[0] - term.padding[0] + term.ky[0]),
+            box.pixels[0] - (self.pixels[0] * term.stride[1] - term.padding[1] + term.kx[0]),
+        )
+
+    @property
+    def geometry(self) -> tuple[object, ...]:
+        """What its instructions depend on, apart from weights and parameters: equal ones share instructions."""
+        region = tuple(stop - start for start, stop in (self.time, self.rows, self.pixels))
+        pads = tuple(self.pad(term, box) for term, box in self.placed_terms)
+        return id(self.task), region, pads, tuple((box.shape, box.address) for box in (*self.sources, self.output))
 
     @property
     def positions(self) -> int:
@@ -54,10 +76,11 @@ ItemStep = Upload | Download | Launch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    """Steps that stay together, and for each node why it is resident or not."""
+    """Steps that stay together, the nodes they belong to, and why their maps do not stay on the chip (None: they do)."""
 
     steps: tuple[ItemStep, ...]
-    residency: dict[str, tuple[str, str]]
+    nodes: tuple[str, ...]
+    refusal: str | None
 
     @property
     def launches(self) -> list[Launch]:
@@ -193,6 +216,7 @@ class Scheduler:
             steps.append(
                 Launch(
                     task,
+                    (0, self.network.timesteps),
                     (0, task.node.shape[1]),
                     (0, task.node.shape[2]),
                     tuple(boxes[name] for name in reads(task)),
@@ -203,8 +227,7 @@ class Scheduler:
             )
             if done and task.output in later:
                 steps.append(Download(boxes[task.output]))
-        reason = "its weights and maps fit on the chip"
-        return Item(tuple(steps), {node.name: ("resident", reason) for node in nodes})
+        return Item(tuple(steps), tuple(node.name for node in nodes), None)
 
     def _used_after(self, node: Layer | MaxPool) -> set[str]:
         """Return the maps that nodes after `node` read, and the network's output."""
@@ -216,7 +239,7 @@ class Scheduler:
 
     # Layers that are streamed
 
-    def _stream(self, node: Layer | MaxPool, reason: str) -> Iterator[Item]:
+    def _stream(self, node: Layer | MaxPool, refusal: str) -> Iterator[Item]:
         """Cut one node by tiles, by fan-in and by positions, with all its maps kept by the host."""
         for task in self._stream_tasks(node):
             if task.kind is FireKind.RAW and task.output not in self.sums:
@@ -224,17 +247,16 @@ class Scheduler:
             blocks = self.configuration.program_depth // instruction_count(task)
             steps: list[ItemStep] = []
             seen: set[tuple[object, ...]] = set()
-            residency = {node.name: ("streamed", reason)}
-            for rows, pixels in self._slabs(task):
-                slab = self._slab(task, rows, pixels)
+            for time, rows, pixels in self._slabs(task):
+                slab = self._slab(task, time, rows, pixels)
                 launch = next(step for step in slab if isinstance(step, Launch))
-                key = geometry(launch)
+                key = launch.geometry
                 if key not in seen and len(seen) == blocks:
-                    yield Item(tuple(steps), residency)
+                    yield Item(tuple(steps), (node.name,), refusal)
                     steps, seen = [], set()
                 seen.add(key)
                 steps += slab
-            yield Item(tuple(steps), residency)
+            yield Item(tuple(steps), (node.name,), refusal)
 
     def _stream_tasks(self, node: Layer | MaxPool) -> list[Task]:
         tasks: list[Task] = []
@@ -272,17 +294,19 @@ class Scheduler:
             for term in lowering.terms(node, tiles):
 
                 def fits(part: Term, tiles: Span = tiles) -> bool:
-                    last = FireKind.SPIKE if node.neuron is not None else FireKind.MEMBRANE
-                    return all(
-                        self._fits(Task(node, tiles, name, (part,), kind, name)) for kind in (FireKind.RAW, last)
-                    )
+                    return self._fits(Task(node, tiles, name, (part,), FireKind.RAW, name))
 
                 parts = lowering.split(term, fits)
                 if parts is None:
                     break
                 terms += parts
             else:
-                return lowering.chain(node, tiles, [(term,) for term in terms], lambda _: name)
+                # Firing needs all timesteps at once. Where they leave no room for a term, sums alone are fired.
+                alone: list[tuple[Term, ...]] = [(term,) for term in terms]
+                for each in (alone, [*alone, ()]):
+                    tasks = lowering.chain(node, tiles, each, lambda _: name)
+                    if self._fits(tasks[-1]):
+                        return tasks
         raise CompileError(
             f"layer {node.name!r}: {self.network.timesteps} timesteps of one position do not fit the spike memory of "
             f"configuration {c.name!r} ({c.spike_depth} words); use fewer timesteps or a larger spike_depth"
@@ -291,14 +315,15 @@ class Scheduler:
     def _fits(self, task: Task) -> bool:
         """Whether a task can compute at least one position with what is on the chip."""
         c = self.configuration
-        if max(term.words[1] - term.words[0] for term in task.terms) > MAX_WORDS or task.tile_count > MAX_TILES:
+        if task.tile_count > MAX_TILES:
             return False
-        if max(max(term.kernel) for term in task.terms) > _limit(WINDOW, "kernel_h"):
-            return False
+        for term in task.terms:
+            if term.words[1] - term.words[0] > MAX_WORDS or max(term.kernel) > MAX_KERNEL:
+                return False
         if least_rows(self.lowering, task) > c.weight_depth or least_params(self.lowering, task) > c.param_depth:
             return False
         start, stop = self._output_words(task)
-        return stop - start <= MAX_WORDS and self._footprint(task, 1, 1) <= c.spike_depth
+        return stop - start <= MAX_WORDS and self._footprint(task, self._least_time(task), 1, 1) <= c.spike_depth
 
     def _output_words(self, task: Task) -> Span:
         if task.kind is FireKind.RAW:
@@ -309,30 +334,34 @@ class Scheduler:
         half = self.lowering.lanes // 2
         return task.tiles[0] * half, task.tiles[1] * half
 
-    def _timesteps(self, task: Task) -> int:
-        return 1 if task.kind is FireKind.MEMBRANE else self.network.timesteps
+    def _least_time(self, task: Task) -> int:
+        """Fewest timesteps that one RUN can compute: a membrane is carried through all of them, sums are not."""
+        return 1 if task.kind is FireKind.RAW else self.network.timesteps
 
-    def _footprint(self, task: Task, rows: int, pixels: int) -> int:
-        """Words of spike memory that a slab of so many output rows and pixels needs at most."""
+    def _footprint(self, task: Task, timesteps: int, rows: int, pixels: int) -> int:
+        """Words of spike memory that a slab of so many timesteps, output rows and pixels needs at most."""
         total = 0
         for term in task.terms:
             layout = self.lowering.maps[term.source]
             height = min((rows - 1) * term.stride[0] + term.kernel[0], layout.height)
             width = min((pixels - 1) * term.stride[1] + term.kernel[1], layout.width)
             # One word more, because an elementwise pass may read past a short pixel of the input.
-            total += layout.timesteps * height * width * (term.words[1] - term.words[0]) + 1
+            total += min(layout.timesteps, timesteps) * height * width * (term.words[1] - term.words[0]) + 1
         if task.sums is not None:
             start, stop = self._sums_words(task)
-            total += self.network.timesteps * rows * pixels * (stop - start)
+            total += timesteps * rows * pixels * (stop - start)
         start, stop = self._output_words(task)
-        return total + self._timesteps(task) * rows * pixels * (stop - start)
+        return total + (1 if task.kind is FireKind.MEMBRANE else timesteps) * rows * pixels * (stop - start)
 
-    def _slabs(self, task: Task) -> Iterator[tuple[Span, Span]]:
-        """Cut the output in the largest slabs of rows, or of pixels of one row, that fit."""
+    def _slabs(self, task: Task) -> Iterator[tuple[Span, Span, Span]]:
+        """Cut the output in the largest slabs that fit: of rows, of pixels of one row, or of timesteps of one pixel."""
         _, height, width = task.node.shape
+        depth = self.configuration.spike_depth
+        times = range(self._least_time(task), self.network.timesteps + 1)
+        timesteps = max(n for n in times if self._footprint(task, n, 1, 1) <= depth)
 
         def fits(rows: int, pixels: int) -> bool:
-            if self._footprint(task, rows, pixels) > self.configuration.spike_depth or max(rows, pixels) > MAX_SIZE:
+            if self._footprint(task, timesteps, rows, pixels) > depth or max(rows, pixels) > MAX_SIZE:
                 return False
             for term in task.terms:
                 layout = self.lowering.maps[term.source]
@@ -347,21 +376,22 @@ class Scheduler:
         pixels = width if fits(rows, width) else max((n for n in range(1, width + 1) if fits(1, n)), default=1)
         for row_span in spans((0, height), rows):
             for pixel_span in spans((0, width), pixels):
-                yield row_span, pixel_span
+                for time_span in spans((0, self.network.timesteps), timesteps):
+                    yield time_span, row_span, pixel_span
 
-    def _slab(self, task: Task, rows: Span, pixels: Span) -> list[ItemStep]:
+    def _slab(self, task: Task, time: Span, rows: Span, pixels: Span) -> list[ItemStep]:
         """Place one slab: upload what it reads, run, download what it wrote."""
         at = 0
         boxes: list[Box] = []
         if task.sums is not None:
-            boxes.append(Box(task.sums, (0, self.network.timesteps), rows, pixels, self._sums_words(task), at))
+            boxes.append(Box(task.sums, time, rows, pixels, self._sums_words(task), at))
             at += boxes[-1].size
         for term in task.terms:
             layout = self.lowering.maps[term.source]
             boxes.append(
                 Box(
                     term.source,
-                    (0, layout.timesteps),
+                    time if layout.timesteps > 1 else (0, 1),
                     term.input_span(0, rows, layout.height),
                     term.input_span(1, pixels, layout.width),
                     term.words,
@@ -369,27 +399,16 @@ class Scheduler:
                 )
             )
             at += boxes[-1].size + (term.mode is not PassMode.BROADCAST)
-        output = Box(task.output, (0, self._timesteps(task)), rows, pixels, self._output_words(task), at)
+        written = (0, 1) if task.kind is FireKind.MEMBRANE else time
+        output = Box(task.output, written, rows, pixels, self._output_words(task), at)
         leaves = None if task.kind is FireKind.RAW else output
         uploads = [Upload(box) for box in boxes if box.size]
-        return [*uploads, Launch(task, rows, pixels, tuple(boxes), output, 0, leaves), Download(output)]
+        return [*uploads, Launch(task, time, rows, pixels, tuple(boxes), output, 0, leaves), Download(output)]
 
 
 def reads(task: Task) -> list[str]:
     """Return the maps that the passes of a task read, in order."""
     return [*([task.sums] if task.sums is not None else []), *(term.source for term in task.terms)]
-
-
-def geometry(launch: Launch) -> tuple[object, ...]:
-    """Return what the instructions of a launch depend on, apart from weights and parameters."""
-    pads = tuple(
-        (term.ky[0] + launch.rows[0] * term.stride[0] - term.padding[0] - box.rows[0],
-         term.kx[0] + launch.pixels[0] * term.stride[1] - term.padding[1] - box.pixels[0])
-        for term, box in zip(launch.task.terms, launch.sources[-len(launch.task.terms) :], strict=True)
-    )  # fmt: skip
-    sizes = tuple((box.shape, box.address) for box in (*launch.sources, launch.output))
-    region = (launch.rows[1] - launch.rows[0], launch.pixels[1] - launch.pixels[0])
-    return id(launch.task), region, pads, sizes
 
 
 def _whole(layout: MapLayout, address: int) -> Box:

@@ -1,9 +1,25 @@
 """From a float PyTorch network to the integer network: tracing, calibration, fine-tuning, quantization."""
 
-from .calibrate import calibrate
-from .convert import convert, to_network
+from .calibration import calibrate
+from .conversion import convert, to_network
+from .finetuning import finetune
+from .loading import load_model, load_state
 from .options import Method, Options
 from .quantized import QuantizedModel
-from .trace import CONVERTIBLE, trace
+from .tracing import CONVERTIBLE, trace
+from .training import Schedule
 
-__all__ = ["CONVERTIBLE", "Method", "Options", "QuantizedModel", "calibrate", "convert", "to_network", "trace"]
+__all__ = [
+    "CONVERTIBLE",
+    "Method",
+    "Options",
+    "QuantizedModel",
+    "Schedule",
+    "calibrate",
+    "convert",
+    "finetune",
+    "load_model",
+    "load_state",
+    "to_network",
+    "trace",
+]

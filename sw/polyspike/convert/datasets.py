@@ -108,7 +108,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def cifar10_jpeg(split: str, folder: Path | str, limit: int | None = None) -> Dataset:
     """Load "CIFAR-10 (JPEG)": CIFAR-10 as slightly lossy JPEG files in `cifar10_jpeg_<split>.npz`, 3 x 32 x 32.
 
-    The archive has `jpeg` (all files, one after the other, as bytes), `offsets` (number + 1 positions in it) and `labels`.
+    The archive has `jpeg` (all files, one after the other, as bytes), `offsets` (number + 1 positions in it) and
+    `labels`.
 
     Parameters
     ----------

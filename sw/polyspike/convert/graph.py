@@ -1,7 +1,7 @@
 """The float network as layers that a spiking network can have: what tracing makes, and what quantization starts from.
 
-It mirrors the integer network of `polyspike.network`: an input, layers whose membranes sum over terms (one a synapse), and max
-pooling. Shapes are (channels, height, width). Batch norm is folded, dropout gone.
+It mirrors the integer network of `polyspike.network`: an input, layers whose membranes sum over terms (one a
+synapse), and max pooling. Shapes are (channels, height, width). Batch norm is folded, dropout gone.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ class Role(enum.Enum):
 class Term:
     """One source of a layer: a convolution without bias.
 
-    `weight` is float, [out, in / groups, kh, kw] with (kh, kw) equal to `window`, or (1, 1): then all taps share their weights.
-    A `fixed` term (pooling, a shortcut) has pattern weights, which training leaves alone.
+    `weight` is float, [out, in / groups, kh, kw] with (kh, kw) equal to `window`, or (1, 1): then all taps share
+    their weights. A `fixed` term (pooling, a shortcut) has pattern weights, which training leaves alone.
     """
 
     source: str
@@ -75,7 +75,7 @@ class Term:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FloatInput:
-    """The input. `image` is the shape of an image; it differs from `shape` only where the network flattens it at once."""
+    """The input. `image` is an image's shape; `shape` differs only where the network flattens its input at once."""
 
     name: str
     shape: Shape
@@ -84,7 +84,7 @@ class FloatInput:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FloatLayer:
-    """A layer: the sum of its terms plus `bias` [channels]. `limit` is where its activation saturates by design (ReLU6)."""
+    """A layer: the sum of its terms plus `bias` [channels]. `limit` is where it saturates by design (ReLU6)."""
 
     name: str
     shape: Shape
@@ -155,7 +155,7 @@ class FloatNetwork:
 
     @torch.no_grad()
     def run(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
-        """Return the output [batch, channels, height, width] for x [batch, *input.shape]; `observe` gets every activation."""
+        """Return the output [batch, channels, height, width] for x [batch, *input shape]; `observe` sees them all."""
         values = {self.input.name: x}
         uses = self.last_use()
         for node in self.nodes[1:]:

@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class DemoVGG(nn.Module):
-    """A small VGG with batch norm and average pooling, for 1 x 28 x 28 images in 0..1.
+class DemoVGG(nn.Sequential):
+    """A small VGG with batch norm and average pooling: [batch, 1, 28, 28] in 0..1 to logits [batch, classes].
 
-    Widths 32, 32, 64, 64, 128, then a global average and a linear layer: 141 k parameters, so that all weights are resident
-    in the larger configurations. Average pooling, because that of spike counts is exact at any number of timesteps.
+    Widths 32, 32, 64, 64, 128, then a global average and a linear layer: 141 k parameters, so that all weights are
+    resident in the larger configurations. Average pooling, because that of spike counts is exact at any number of
+    timesteps.
     """
 
     def __init__(self, classes: int = 10):
@@ -19,19 +20,12 @@ class DemoVGG(nn.Module):
             conv = nn.Conv2d(widths[index - 1], widths[index], 3, padding=1, bias=False)
             self.add_module(f"conv{index}", conv)
             self.add_module(f"bn{index}", nn.BatchNorm2d(widths[index]))
-        self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear(widths[-1], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, 1, 28, 28] to logits [batch, classes]."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        x = self.pool(x)
-        x = F.relu(self.bn3(self.conv3(x)))
-        x = F.relu(self.bn4(self.conv4(x)))
-        x = self.pool(x)
-        x = F.relu(self.bn5(self.conv5(x)))
-        return self.classifier(x.mean((2, 3)))
+            self.add_module(f"relu{index}", nn.ReLU())
+            if index in (2, 4):
+                self.add_module(f"pool{index // 2}", nn.AvgPool2d(2))
+        self.add_module("average", nn.AdaptiveAvgPool2d(1))
+        self.add_module("flatten", nn.Flatten())
+        self.add_module("classifier", nn.Linear(widths[-1], classes))
 
 
 class _Block(nn.Module):
@@ -58,7 +52,8 @@ class _Block(nn.Module):
 class ResNet20(nn.Module):
     """The CIFAR ResNet with 20 layers (He et al., 2016, option A shortcuts), for 3 x 32 x 32 images.
 
-    Its state dict has `conv1`, `bn1`, `layer1` .. `layer3` of three blocks each (`conv1`, `bn1`, `conv2`, `bn2`) and `linear`.
+    Its state dict has `conv1`, `bn1`, `layer1` .. `layer3` of three blocks each (`conv1`, `bn1`, `conv2`, `bn2`) and
+    `linear`.
     """
 
     MEAN = (0.485, 0.456, 0.406)
@@ -78,4 +73,5 @@ class ResNet20(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = F.avg_pool2d(x, x.size(3))
-        return self.linear(torch.flatten(x, 1))
+        logits: Tensor = self.linear(torch.flatten(x, 1))
+        return logits

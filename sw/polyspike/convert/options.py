@@ -23,12 +23,13 @@ class Options:
     `mean` and `std` are the normalization the float network was trained with, one entry a channel: it sees
     (pixel / 255 - mean) / std. A single entry serves all channels.
 
-    `counts` is the range of spike counts of layers with a ReLU, `signed_counts` that of layers without one. Left out, they follow from
-    `bits` and `timesteps`: at T = 1 the whole unsigned range for ReLU; above it a few counts are negative, so that a neuron can take
-    back what it emitted too early (a rectified layer, its sum over time never below zero).
+    `counts` is the range of spike counts of layers with a ReLU, `signed_counts` that of layers without one. Left out,
+    they follow from `bits` and `timesteps`: at T = 1 the whole unsigned range for ReLU; above it a few counts are
+    negative, so that a neuron can take back what it emitted too early (a rectified layer, its sum over time never
+    below zero).
 
-    `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums over the calibration
-    images equal the float network's. `accumulator_bits` is the width that membranes must fit.
+    `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
+    over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
     """
 
     timesteps: int = 1
@@ -63,8 +64,8 @@ class Options:
                 or counts.n_neg + counts.n_pos >= 1 << counts.bits
             ):
                 raise ConversionError(
-                    f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, n_neg at most "
-                    "half the codes, and all of them must fit"
+                    f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, "
+                    "n_neg at most half the codes, and all of them must fit"
                 )
         if not 16 <= self.accumulator_bits <= 32:
             raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")

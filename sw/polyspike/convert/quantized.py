@@ -1,8 +1,8 @@
 """The quantized network as a torch module: float numbers that stand for integers, so that training can go through them.
 
-It computes what the integer network will compute, up to float rounding: weights are integers times a membrane unit, activations
-counts times a step. Gradients pass the roundings straight through; a layer's range is a learned parameter (learned step size
-quantization, Esser et al., ICLR 2020).
+It computes what the integer network will compute, up to float rounding: weights are integers times a membrane unit,
+activations counts times a step. Gradients pass the roundings straight through; a layer's range is a learned parameter
+(learned step size quantization, Esser et al., ICLR 2020).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ WIDE = 8
 class QuantizedLayer(nn.Module):
     """One layer: its float weights and biases, and the range of its activations.
 
-    `range` is [1] or [channels]: the activation that n_pos spikes a timestep stand for. A pooling layer has no range of its own, an
-    output layer none at all.
+    `range` is [1] or [channels]: the activation that n_pos spikes a timestep stand for. A pooling layer has no range
+    of its own, an output layer none at all.
     """
 
     def __init__(self, node: FloatLayer, counts: CountRange | None, rectified: bool, per_channel: bool):
@@ -61,7 +61,7 @@ class QuantizedLayer(nn.Module):
     def sums(self, inputs: Sequence[Tensor], steps: Sequence[Tensor], exact: bool = False) -> Tensor:
         """Return the layer's sums, quantized weights and bias used unless `exact`."""
         units = None if exact else self.units(steps)
-        bias = self.bias
+        bias: Tensor = self.bias
         if units is not None:
             bias = bias + (round_half_up(bias / units.unit) * units.unit - bias).detach()
         total = bias.view(-1, 1, 1)
@@ -139,8 +139,8 @@ def scale_inputs(weight: Tensor, step: Tensor, term: Term) -> Tensor:
 class QuantizedModel(nn.Module):
     """A network in quantized form. Made by `calibrate`; `finetune` trains it, `to_network` turns it into integers.
 
-    Called with inputs from `prepare`, it returns logits [batch, outputs] of `options.timesteps` timesteps. Its state dict holds
-    weights, biases and ranges by layer; `/` stands for the dots of module paths.
+    Called with inputs from `prepare`, it returns logits [batch, outputs] of `options.timesteps` timesteps. Its state
+    dict holds weights, biases and ranges by layer; `/` stands for the dots of module paths.
     """
 
     def __init__(self, network: FloatNetwork, options: Options):
@@ -264,7 +264,7 @@ class QuantizedModel(nn.Module):
 
 
 def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
-    """Return the counts of a sum over `taps` counts and its threshold: 1, so that sums are exact, where 8 bits hold them."""
+    """Return the counts of a sum over `taps` counts and its threshold: 1 (exact sums) where 8 bits hold them."""
     if taps == 1:
         return counts, 1
     for theta in range(1, 1 << 16):
@@ -275,7 +275,7 @@ def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
 
 
 def make_input(network: FloatNetwork, options: Options) -> Input:
-    """Choose the input's counts: 8 bits over the range of normalized pixels, zero among them, so that zero padding is exact."""
+    """Choose the input's counts: 8 bits over the range of normalized pixels. Zero is a count, so padding is exact."""
     node = network.input
     mean, std = options.normalization(node.image[0])
     low = min(0.0, min(-m / s for m, s in zip(mean, std, strict=True)))

@@ -1,24 +1,26 @@
 r"""Choosing a layer's range: the largest activation `lambda = d * n_pos` its counts can express.
 
-A small range clips, a large one has a coarse step d. The four methods see a histogram of the layer's sums over calibration images:
+A small range clips, a large one has a coarse step d. The four methods see a histogram of the layer's sums over
+calibration images:
 
 `max`         the largest activation: nothing is clipped.
 `percentile`  a percentile of the activations above zero.
 `mse`         least mean squared error between an activation and its quantized value.
-`entropy`     most information in the discrete outputs. PMSM (arXiv 2508.14520) initializes its quantizers from the entropy of a
-              layer's discrete outputs; the criterion here is our own derivation of that aim. The output s is a function of the
-              activation x, so what it tells about x is its entropy, I(x; s) = H(s). But the next layer is linear: it reads s as the
-              value d s, and can use only what that reading leaves, which is bounded by (e the error of d s in code s)
+`entropy`     most information in the discrete outputs. PMSM (arXiv 2508.14520) initializes its quantizers from
+entropies, that of the
+              activations before the layer and that of its discrete outputs; the criterion here is our own derivation
+              from that aim. Codes s with entropy H(s), d apart, carry the differential entropy H(s) + log d (that of
+              d s spread evenly over a step): as much as the activations had, less what clipping lost. The next layer
+              adds up many such values, so what disturbs it is Gaussian with the power E[e^2] of the error e = x - d
+              s. By Shannon's entropy power bound the information that passes is at least
 
-                  I = H(s) - sum over s of p(s) [ 1/2 log(2 pi e E[e^2 | s]) - h(x | s) ]
-                    = h(x) - sum over s of p(s) 1/2 log(2 pi e E[e^2 | s])
+                  I(d) = H(s) + log d - 1/2 log(2 pi e E[e^2])
 
-              since a Gaussian has the largest differential entropy for its variance. h(x) does not depend on the range, so the method
-              minimizes the mean logarithm of the error within a code. The entropy alone would clip far too much (it does not
-              see how far off a clipped value is), the squared error too little (few large activations dominate it).
+              and the method takes the d with the largest I(d). A large step loses by its error, a small one twice: by
+              its error and because the entropy of the outputs falls when many of them share the last code.
 
-In a rectified layer only activations above zero are counted: zero is expressed without error whatever the range. At T timesteps a neuron
-emits T n_pos spikes at most, so there the step that matters is d / T.
+In a rectified layer only activations above zero are counted: zero is expressed without error whatever the range. At T
+timesteps a neuron emits T n_pos spikes at most, so there the step that matters is d / T.
 """
 
 import numpy as np
@@ -75,8 +77,7 @@ def _loss(method: Method, p: Array, x: Array, width: float, step: float, floor: 
     square = (x - step * code) ** 2 + width**2 / 12
     if method is Method.MSE:
         return float((p * square).sum())
-    index = (code + floor).astype(np.int64)
-    share = np.bincount(index, p)
-    error = np.bincount(index, p * square)
-    seen = share > 0
-    return float((share[seen] * 0.5 * np.log(error[seen] / share[seen])).sum())
+    share = np.bincount((code + floor).astype(np.int64), p)
+    share = share[share > 0]
+    entropy = float(-(share * np.log(share)).sum())
+    return -(entropy + float(np.log(step)) - 0.5 * float(np.log((p * square).sum())))

@@ -1,9 +1,10 @@
 """Membrane units: what one unit of a membrane is worth, for each output channel.
 
-arithmetic.md in numbers: with the weights M = W * d_in in activation units (an input channel's step folded in), unit u, and output
-step d_out, the integers are w = round(M / u), theta = round(d_out / u), b = round(B / u). Here u is chosen, within what eight bits of
-weight allow, so that d_out / u is a whole number: then theta is exact. Where several terms meet in one membrane, each has a
-shift (its weights count in units of u * 2^shift), and u is the one with the least weight error.
+arithmetic.md in numbers: with the weights M = W * d_in in activation units (an input channel's step folded in), unit
+u, and output step d_out, the integers are w = round(M / u), theta = round(d_out / u), b = round(B / u). Here u is
+chosen, within what eight bits of weight allow, so that d_out / u is a whole number: then theta is exact. Where
+several terms meet in one membrane, each has a shift (its weights count in units of u * 2^shift), and u is the one
+with the least weight error.
 """
 
 import dataclasses
@@ -109,8 +110,9 @@ def membrane_units(
     while target is not None and bool((target < finest(shifts)).any()):
         if max(shifts) == LARGEST_SHIFT:
             raise ConversionError(
-                f"layer {name!r}: its weights are more than {LARGEST_WEIGHT << LARGEST_SHIFT} times larger than its output step; "
-                "one input spike would overrun the output's range. Calibrate with images like those it was trained on"
+                f"layer {name!r}: its weights are more than {LARGEST_WEIGHT << LARGEST_SHIFT} times larger than its "
+                "output step, so one input spike would overrun the output's range. Calibrate with images like those it "
+                "was trained on"
             )
         shifts = [shift + 1 for shift in shifts]
     chosen = tuple(shifts)

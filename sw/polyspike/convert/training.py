@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from polyspike.spec import InputError
 
@@ -23,8 +24,8 @@ Labels = NDArray[np.int64]
 class Schedule:
     """How to train: stochastic gradient descent with Nesterov momentum, one cycle of warm-up and cosine decay.
 
-    `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the images,
-    `shift` moves them by up to so many pixels.
+    `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the
+    images, `shift` moves them by up to so many pixels.
     """
 
     epochs: int
@@ -58,8 +59,8 @@ def train(
     prepare: Callable[[Images], Tensor],
     schedule: Schedule,
     *,
-    teacher: nn.Module | None = None,
-    groups: list[dict[str, object]] | None = None,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+    groups: list[dict[str, Any]] | None = None,
     resume: Path | None = None,
     progress: bool = True,
     label: str = "train",
@@ -122,7 +123,7 @@ def train(
                         wanted = F.softmax(teacher(x).float(), 1)
                     loss = 0.5 * loss + 0.5 * F.cross_entropy(logits, wanted)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.item()
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")

@@ -11,7 +11,7 @@ from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, sources
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel
 from .ranges import choose_range
-from .trace import trace
+from .tracing import trace
 
 _SAMPLE = 1 << 20
 
@@ -21,16 +21,17 @@ def calibrate(
 ) -> QuantizedModel:
     """Trace and quantize a float network.
 
-    Layers are taken in order, each seeing the already quantized outputs of those before it. Its range is chosen from the float
-    network's sums; then its biases are moved so that the mean of each channel's sums is the float network's again.
+    Layers are taken in order, each seeing the already quantized outputs of those before it. Its range is chosen from
+    the float network's sums; then its biases are moved so that the mean of each channel's sums is the float network's
+    again.
 
     Parameters
     ----------
     model
         A module, or the result of `trace`.
     images
-        Some hundred training images, uint8 [number, channels, height, width] or [number, height, width]. They fix the shape of the
-        input.
+        Some hundred training images, uint8 [number, channels, height, width] or [number, height, width]. They fix the
+        shape of the input.
     options
         How to quantize.
 
@@ -100,5 +101,5 @@ def _set_range(layer: QuantizedLayer, sums: Tensor, options: Options) -> None:
 
 
 def _correct_bias(model: QuantizedModel, layer: QuantizedLayer, wanted: Tensor, got: list[Tensor]) -> None:
-    mean = sum(got[1:], start=got[0]) / len(got)
-    layer.bias += (wanted - mean).mean((0, 2, 3))
+    mean = torch.stack([sums.mean((0, 2, 3)) for sums in got]).mean(0)
+    layer.bias.data += wanted.mean((0, 2, 3)) - mean

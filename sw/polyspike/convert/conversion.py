@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from polyspike.network import Layer, MaxPool, Network, Neuron, Node, Synapse, membrane_ranges, verify
 from polyspike.spec import ConversionError
 
-from .calibrate import calibrate
+from .calibration import calibrate
 from .graph import FloatInput, FloatLayer, FloatMaxPool, Role, Term
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel, pooled_counts, scale_inputs
@@ -32,7 +32,8 @@ def convert(
     images
         Calibration images, uint8 [number, channels, height, width]; needed for a float module only.
     options
-        How to quantize. For a quantized model: other options to apply to its weights and ranges, such as more timesteps.
+        How to quantize. For a quantized model: other options to apply to its weights and ranges, such as more
+        timesteps.
     name, classes
         What the network and its outputs are called.
 

@@ -1,9 +1,10 @@
 """Tracing: from a `torch.nn.Module` to the float network of `graph.py`, refusing by name what cannot be converted.
 
-The module is traced by torch.fx and its graph interpreted on symbolic values. A value is either *spikes* (the counts of an
-emitted node will stand for it) or a *linear expression*: a sum of terms over spikes plus a bias. Convolutions, batch norm, average
-pooling and additions build expressions, a ReLU turns one into a layer, so a residual join is one layer with two terms. An
-expression that something linear reads, or that several readers share, becomes a layer of signed neurons.
+The module is traced by torch.fx and its graph interpreted on symbolic values. A value is either *spikes* (the counts
+of an emitted node will stand for it) or a *linear expression*: a sum of terms over spikes plus a bias. Convolutions,
+batch norm, average pooling and additions build expressions, a ReLU turns one into a layer, so a residual join is one
+layer with two terms. An expression that something linear reads, or that several readers share, becomes a layer of
+signed neurons.
 """
 
 import copy
@@ -85,8 +86,8 @@ def trace(model: nn.Module, shape: Sequence[int]) -> FloatNetwork:
     Raises
     ------
     ConversionError
-        The module cannot be traced, or has a part that cannot be converted: the message names the part and its type, says why,
-        and lists what can be converted.
+        The module cannot be traced, or has a part that cannot be converted: the message names the part and its type,
+        says why, and lists what can be converted.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     try:
@@ -101,7 +102,8 @@ def trace(model: nn.Module, shape: Sequence[int]) -> FloatNetwork:
         if suspects:
             raise ConversionError(_message(", ".join(suspects), "there is no integer form of it")) from error
         raise ConversionError(
-            f"torch.fx cannot trace {type(model).__name__}: {error}. Its forward must not branch on the values of tensors"
+            f"torch.fx cannot trace {type(model).__name__}: {error}. "
+            "Its forward must not depend on the values of tensors"
         ) from error
     return _Interpreter(model, graph, shape).run()
 
@@ -222,7 +224,8 @@ class _Interpreter:
             if args[1] != "shape":
                 self.refuse(f"attribute {args[1]!r} of a tensor is not known before it runs")
             return self.torch_shape(args[0])
-        handler = (self.functions if node.op == "call_function" else self.methods).get(node.target)
+        handlers: dict[Any, Callable[..., Any]] = {**self.functions, **self.methods}
+        handler = handlers.get(node.target)
         if handler is None:
             self.refuse("there is no integer form of it")
         return self.call(handler, args, kwargs)
@@ -292,7 +295,8 @@ class _Interpreter:
                 return self.flatten(x, module.start_dim, module.end_dim)
             case nn.Dropout() | nn.Dropout1d() | nn.Dropout2d() | nn.Identity():
                 return x
-        self.refuse("there is no integer form of it")
+            case _:
+                return self.refuse("there is no integer form of it")
 
     def finish(self, result: Any) -> FloatNetwork:
         """Emit the output layer."""
@@ -455,7 +459,7 @@ class _Interpreter:
         return self.result((term,), self.bias(bias, weight), (1, 1), flat=True)
 
     def linear_after_pooling(self, rows: Tensor, x: _Linear) -> Term:
-        """Fold pooling into the linear map behind it, exactly: shared weights for one window, replicated ones for several."""
+        """Fold pooling into the linear map behind it, exactly: shared weights for one window, else replicated ones."""
         pool = x.terms[0]
         scale = float(pool.weight.flatten()[0])
         if x.shape[1:] == (1, 1) and pool.padding == (0, 0):
@@ -538,7 +542,7 @@ class _Interpreter:
         self.check_ceil_mode(source, term.window, term.stride, term.padding, ceil_mode)
         return self.result((term,), torch.zeros(source.shape[0]), self.output_size(source, term))
 
-    def adaptive_avg_pool2d(self, x: _Value, output_size: int | Sequence[int | None]) -> _Value:
+    def adaptive_avg_pool2d(self, x: _Value, output_size: int | Sequence[int | None] | None) -> _Value:
         """Average pooling to a given size, where that divides the map."""
         sizes = (
             (output_size, output_size) if isinstance(output_size, int) or output_size is None else tuple(output_size)
@@ -607,9 +611,9 @@ class _Interpreter:
             return x
         if after == (_BATCH, math.prod(x.shape)):
             return self.flattened(x)
-        if after == (_BATCH, *x.shape):
-            return dataclasses.replace(x, flat=False)
-        self.refuse(f"it reshapes {list(before[1:])} to {list(after[1:])}; only [batch, features] can be converted")
+        if after != (_BATCH, *x.shape):
+            self.refuse(f"it reshapes {list(before[1:])} to {list(after[1:])}; only [batch, features] can be converted")
+        return dataclasses.replace(x, flat=False)
 
     def flattened(self, x: _Value) -> _Value:
         """Return the value as a vector. A network that flattens its input at once gets a vector as input."""
@@ -652,7 +656,7 @@ class _Interpreter:
     def pad(self, x: _Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> _Value:
         """Add zero channels."""
         amounts = [int(p) for p in pad]
-        front, back = (amounts[4:6] + [0, 0])[:2]
+        front, back = [*amounts[4:6], 0, 0][:2]
         if mode != "constant" or value not in (None, 0, 0.0) or any(amounts[:4]) or any(amounts[6:]) or x.flat:
             self.refuse("of padding, only zero channels (0, 0, 0, 0, before, after) can be converted")
         if front < 0 or back < 0:
