@@ -303,20 +303,16 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED.keys())
-def test_refused(fields: dict[str, Any]) -> None:
-    words = b""
-    if fields["command"] == Command.WRITE:
-        words = payload(random_words(random.Random(5), fields["count"]))
-
+def test_refused() -> None:
     async def host(bench: Bench) -> None:
-        assert await bench.request(9, **fields, payload=words) == (9, Status.REFUSED, [])
-        assert (bench.writes, bench.reads, bench.runs) == ([], [], [])
-        assert await bench.request(10, Command.READ, address=TINY.spike_depth - 1, count=1) == (
-            10,
-            Status.OK,
-            [stored(Space.SPIKES, TINY.spike_depth - 1)],
-        )
+        for case, fields in REFUSED.items():
+            words = b""
+            if fields["command"] == Command.WRITE:
+                words = payload(random_words(random.Random(5), fields["count"]))
+            assert await bench.request(9, **fields, payload=words) == (9, Status.REFUSED, []), case
+            assert (bench.writes, bench.reads, bench.runs) == ([], [], []), case
+        last = TINY.spike_depth - 1
+        assert await bench.request(10, Command.READ, address=last, count=1) == (10, Status.OK, [stored(0, last)])
 
     Bench().run(host)
 
