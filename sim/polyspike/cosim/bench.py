@@ -1,7 +1,7 @@
 """Runs cocotb benches on the Verilog that a component becomes.
 
-A bench is a Python module of `cocotb.test` functions. The simulator is Icarus, or what the environment variable SIM names;
-WAVES=1 records waves.
+A bench is a Python module of `cocotb.test` functions. The simulator is Icarus, or what the environment variable SIM
+names; WAVES=1 records waves.
 """
 
 import os
@@ -86,13 +86,14 @@ def run_bench(
 def _awaken(text: str) -> str:
     """Make every combinational block of emitted Verilog run once at the start.
 
-    `always @*` waits for a first change. Yosys gives each block a dummy signal to read, but in Icarus its initial value is there
-    before the blocks begin to wait, so what depends only on registers that keep their initial values stays unknown. Here the dummy
-    changes once all blocks are waiting.
+    `always @*` waits for a first change. A block that reads only registers which keep their initial values never sees
+    one, and in Icarus what it drives stays unknown. So every block here also reads a signal that changes when all are
+    waiting.
     """
-    return re.sub(
-        r"^( *)reg (\\\$auto\$verilog_backend\S+)  = 0;", r"\1reg \2 = 0; initial #0 \2 = 1;", text, flags=re.M
-    )
+    awake = r"if (\\$awake ) begin end"
+    text = re.sub(r"^module .*;$", r"\g<0>\n  reg \\$awake = 0;\n  initial #0 \\$awake = 1;", text, flags=re.MULTILINE)
+    text = re.sub(r"always @\*\n\s*(\S.*;)$", rf"always @* begin {awake} \1 end", text, flags=re.MULTILINE)
+    return re.sub(r"always @\* begin$", rf"always @* begin {awake}", text, flags=re.MULTILINE)
 
 
 def _tail(directory: Path) -> str:

@@ -60,7 +60,7 @@ class ByteStreamSink:
             self._paused.set()
 
     async def receive(self, most: int, cycles: int) -> bytes:
-        """Return the bytes received so far, at most `most`, as soon as the design pauses; none after `cycles` without."""
+        """Return at most `most` bytes as soon as the design pauses, or none after `cycles` in which none came."""
         if not self._received:
             self._paused.clear()
             try:
@@ -75,8 +75,8 @@ class ByteStreamSink:
 class CocotbTransport:
     """The driver's view of a simulated link (`polyspike.driver.ports.Transport`).
 
-    The driver is ordinary blocking code: call it in a function that runs under `cocotb.bridge`. Its seconds are clock cycles
-    here, `cycles_per_second` of them.
+    The driver is ordinary blocking code: call it in a function that runs under `cocotb.task.bridge`. A second is
+    `cycles_per_second` clock cycles here.
     """
 
     def __init__(self, source: ByteStreamSource, sink: ByteStreamSink, cycles_per_second: int = 20_000) -> None:
@@ -100,7 +100,7 @@ async def start_link(dut: Any) -> CocotbTransport:
     """Start the clock, reset the design, and return a transport over its ports `rx` and `tx`."""
     dut.rst.value = 1
     source, sink = ByteStreamSource(dut, "rx"), ByteStreamSink(dut, "tx")
-    Clock(dut.clk, PERIOD_NS, "ns").start()
+    Clock(dut.clk, PERIOD_NS, "ns", impl="gpi").start()
     for _ in range(2):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
