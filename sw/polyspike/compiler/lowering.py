@@ -119,7 +119,7 @@ class Lowering:
         #: Names of nodes that stand for a part of another one, and of that one.
         self._owners: dict[str, str] = {}
         self.network = self._split_pools(network)
-        self.maps = {node.name: self._layout(node) for node in network}
+        self.maps = {node.name: self._layout(node) for node in self.network}
 
     def owner(self, name: str) -> str:
         """Return the node of the network that a node of the lowered network belongs to."""

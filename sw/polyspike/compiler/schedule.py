@@ -7,7 +7,7 @@ that is streamed. Items are packed into segments afterwards.
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from polyspike.network import Input, Layer, MaxPool, Network
+from polyspike.network import Input, Layer, MaxPool
 from polyspike.spec import CompileError
 from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode
 
@@ -76,7 +76,7 @@ ItemStep = Upload | Download | Launch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    """Steps that stay together, the nodes they belong to, and why their maps do not stay on the chip (None: they do)."""
+    """Steps that stay together, the nodes they belong to, and why their maps are streamed (None: they are not)."""
 
     steps: tuple[ItemStep, ...]
     nodes: tuple[str, ...]
@@ -111,7 +111,7 @@ class Scheduler:
 
     def __init__(self, lowering: Lowering) -> None:
         self.lowering = lowering
-        self.network: Network = lowering.network
+        self.network = lowering.network
         self.configuration = lowering.configuration
         self.nodes: list[Layer | MaxPool] = [node for node in self.network if not isinstance(node, Input)]
         #: Host maps of partial sums.
