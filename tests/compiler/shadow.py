@@ -12,7 +12,7 @@ from polyspike.network import Layer
 from polyspike.spec.instructions import FireKind, PassMode
 
 
-class Clash(AssertionError):
+class ClashError(AssertionError):
     """A word is not what it should be."""
 
 
@@ -27,7 +27,7 @@ def check_memory(program):
                 for offset, tag in box_tags(step.box):
                     found = memory[step.box.address + offset]
                     if found != tag and not is_part(found, step.box.map):
-                        raise Clash(f"download of {tag} finds {found}")
+                        raise ClashError(f"download of {tag} finds {found}")
             else:
                 assert isinstance(step, Run)
                 for block in step.blocks:
@@ -75,7 +75,7 @@ def check_block(program, instructions, block, memory):
         for offset, tag in box_tags(box):
             found = memory[box.address + offset]
             if found != tag and not is_part(found, node.name):
-                raise Clash(f"{node.name} should have left {tag}, but there is {found}")
+                raise ClashError(f"{node.name} should have left {tag}, but there is {found}")
             memory[box.address + offset] = tag
 
 
@@ -107,9 +107,9 @@ def check_pass(slot, shape, lanes, wanted, memory):
         ) % 65536
         tag = memory[address]
         if tag is None or tag[0].split(".sums")[0] not in {name.split(".sums")[0] for name in wanted}:
-            raise Clash(f"a pass over {sorted(wanted)} reads {tag} at {address}")
+            raise ClashError(f"a pass over {sorted(wanted)} reads {tag} at {address}")
         if "part" not in tag:
             time = t if source["time_pitch"] else 0
             relative.add((tag[0], tag[1] - time, tag[2] - iy, tag[3] - ix, tag[4] - word))
     if len(relative) > 1:
-        raise Clash(f"a pass reads words that do not belong together: {sorted(relative)[:4]}")
+        raise ClashError(f"a pass reads words that do not belong together: {sorted(relative)[:4]}")

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compiler.shadow import Clash, check_memory
+from compiler.shadow import ClashError, check_memory
 from compiler.test_compile import SHRUNKEN
 from polyspike.compiler import compile
 from polyspike.compiler.memory import Buffer, allocate
@@ -33,7 +33,7 @@ def test_the_check_finds_a_map_that_is_overwritten():
         broken = dataclasses.replace(segment, instructions=instructions)
         try:
             check_memory(dataclasses.replace(program, segments=(broken,)))
-        except Clash:
+        except ClashError:
             found += 1
     assert found >= 10
 

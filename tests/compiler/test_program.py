@@ -89,7 +89,7 @@ def test_damaged_files_are_refused(tmp_path):
         load_program(bad)
     del header["maps"]
     write_tensors(bad, "polyspike program", 1, header, arrays)
-    with pytest.raises(FileFormatError, match="incomplete.*maps"):
+    with pytest.raises(FileFormatError, match=r"incomplete.*maps"):
         load_program(bad)
 
 
@@ -185,7 +185,7 @@ def test_counts_wider_than_the_hardware_are_refused():
         rng, "wide", (10, 1, 1), Synapse("input", weights(rng, 10, 4, 1, 1), (1, 1)), counts=CountRange(0, 255, 8)
     )
     net = network(1, image_input(4, 1, 1, 8), layer, output(rng, "wide", (10, 1, 1)))
-    with pytest.raises(CompileError, match="layer 'wide': emits counts of 8 bits.*at most 4"):
+    with pytest.raises(CompileError, match=r"layer 'wide': emits counts of 8 bits.*at most 4"):
         compile(net, TINY.replace(count_bits=4))
     assert compile(net, TINY)
 
