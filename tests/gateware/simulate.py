@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.lib import stream
 from amaranth.sim import Simulator
+
 from polyspike.cosim.streams import monitor
 from polyspike.gateware import layouts
 

@@ -1,9 +1,11 @@
 """The fire unit against the definition of firing: floor division, clipping and soft reset in Python integers."""
 
+import itertools
 import random
 from typing import Any
 
 import pytest
+
 from gateware.simulate import describe, run
 from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.fire import Fire, Threshold
@@ -136,9 +138,7 @@ def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> N
         describe(ctx, unit.layer, fire=layer)
         ctx.set(unit.write_enable, 1)
         for lane in range(lanes):
-            for part, word in enumerate(
-                (theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)
-            ):
+            for part, word in enumerate((theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)):
                 ctx.set(unit.write, {"address": 2 * (first_channel + lane) + part, "data": word})
                 await ctx.tick()
         ctx.set(unit.write_enable, 0)
@@ -192,6 +192,6 @@ def test_rate_and_latency(name: str) -> None:
                 words.append(cycle)
 
     run(unit, feed)
-    assert {b - a for a, b in zip(taken, taken[1:], strict=False)} == {groups}
-    assert {b - a for a, b in zip(words, words[1:], strict=False)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(taken)} == {groups}
+    assert {b - a for a, b in itertools.pairwise(words)} == {groups}
     assert words[0] - taken[0] == 6 + configuration.count_bits + per_word

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import pytest
+
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, send
 from polyspike.gateware.gather import Gather

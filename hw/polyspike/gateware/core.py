@@ -59,15 +59,14 @@ class Core(wiring.Component):
         self._host(m, link, sequencer, spikes, columns)
         return m
 
-    def _host(
-        self, m: Module, link: Link, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]
-    ) -> None:
+    def _host(self, m: Module, link: Link, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]) -> None:
         """Execute the host's reads and writes, one word each."""
         request = link.request
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
         # Column and program memories are written through registers: the host's word fans out to all of them.
-        for target in (*columns, sequencer):
+        targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
+        for target in targets:
             m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
         m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         for index, column in enumerate(columns):

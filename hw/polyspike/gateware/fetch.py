@@ -27,9 +27,9 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch. Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle while granted; a row or tap left or above of the source costs one cycle, taps right of and below
-    it none; one cycle between positions. Latency: 1 cycle from `item` to the first `request`, READ_LATENCY + 2 from a
-    granted `request` to its word at `fetched`.
+    Rate: one word a cycle while granted; a row above or a tap left of the source costs one cycle, those below and right
+    of it none; two cycles between positions. Latency: 2 cycles from `item` to the first `request`, READ_LATENCY + 2
+    from a granted `request` to its word at `fetched`.
 
     Members
     -------
@@ -65,7 +65,8 @@ class Fetch(wiring.Component):
         item = Signal(layouts.ITEM)
         working = self.working
 
-        # Where the walk is. `line` values belong to the first tap of the window's row, `tap` values to the first word of the tap.
+        # Where the walk is. `line` values belong to the first tap of the window's row, `tap` values to the tap's first
+        # word.
         time = Signal(8)
         slot = Signal(1)
         ky, kx, word_index = Signal(7), Signal(7), Signal(10)
@@ -160,7 +161,8 @@ class Fetch(wiring.Component):
         next_window = item_next.window[next_slot]
         # The offset of the timestep that the next pass belongs to.
         next_time_offset = [
-            Mux(take, 0, Mux(end_time, each + layer.source[index].time_pitch, each)) for index, each in enumerate(time_offset)
+            Mux(take, 0, Mux(end_time, each + layer.source[index].time_pitch, each))
+            for index, each in enumerate(time_offset)
         ]
         start_address = (
             next_window.origin

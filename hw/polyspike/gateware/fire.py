@@ -1,5 +1,7 @@
 """Firing: from finished sums to spike counts or membranes, packed into words."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -15,11 +17,11 @@ _EMITTED_BITS = 16
 
 
 class Threshold(wiring.Component):
-    """`count_bits` pipeline stages that find clip(floor(v / theta), -lo, n_pos) and the reset membrane, without a divider.
+    """A pipeline that finds clip(floor(v / theta), -lo, n_pos) and the membrane after its reset, without a divider.
 
     A negative v is searched as its complement ~v = -v - 1, because floor(v / theta) = -1 - floor(~v / theta); so one
-    unsigned search from the highest bit down serves both signs: bit k is taken when the quotient stays within its limit and the
-    rest is at least theta * 2^k. What remains, r, gives the reset membrane: r for v >= 0, theta - 1 - r for v < 0.
+    unsigned search from the highest bit down serves both signs: bit k is taken when the quotient stays within its limit
+    and the rest is at least theta * 2^k. What remains, r, gives the new membrane: r for v >= 0, else theta - 1 - r.
 
     Rate: one neuron a cycle while `enable`. Latency: `count_bits` + 2 enabled cycles.
 
@@ -99,12 +101,9 @@ class Threshold(wiring.Component):
         found = stages[-1]
         with m.If(self.enable):
             m.d.sync += [
-                self.o.count.eq(
-                    Mux(found.silent, 0, Mux(found.negative, -1 - found.quotient, found.quotient))
-                ),
+                self.o.count.eq(Mux(found.silent, 0, Mux(found.negative, -1 - found.quotient, found.quotient))),
                 self.o.rest.eq(
-                    Mux(found.negative, ~found.rest, found.rest)
-                    + Mux(found.negative & ~found.silent, found.theta, 0)
+                    Mux(found.negative, ~found.rest, found.rest) + Mux(found.negative & ~found.silent, found.theta, 0)
                 ),
             ]
         return m
@@ -116,9 +115,9 @@ class Fire(wiring.Component):
     Adds bias and the membrane carried over from the timestep before (or the initial potential), finds the spike count,
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
-    Rate: a sum every lanes / fire_width cycles; at the second and later timesteps of a position it waits until the one before has
-    left the pipeline, because the membrane comes from there. Latency: from a sum to
-    its first word 6 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+    Rate: a sum every lanes / fire_width cycles; at the second and later timesteps of a position it waits until the one
+    before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
+    6 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------
@@ -250,7 +249,19 @@ class Fire(wiring.Component):
             ]
         return m
 
-    def _neuron(self, m, lane, total, tag, group, carry, move, spikes, raw, width_bits):  # type: ignore[no-untyped-def]
+    def _neuron(
+        self,
+        m: Module,
+        lane: int,
+        total: Any,
+        tag: Any,
+        group: Signal,
+        carry: list[Any],
+        move: Signal,
+        spikes: Any,
+        raw: Any,
+        width_bits: int,
+    ) -> tuple[Any, Any]:
         """Add the pipeline of the lanes `lane`, `lane + fire_width`, ...; return its count and value."""
         configuration, layer = self.configuration, self.layer
         bits, group_bits = configuration.membrane_bits, layouts.group_bits(configuration)
@@ -330,6 +341,6 @@ class Fire(wiring.Component):
         return threshold.o.count, threshold.o.rest
 
 
-def _extend(value):  # type: ignore[no-untyped-def]
+def _extend(value: Any) -> Any:
     """Sign-extend a membrane to the 32 bits it has in a word."""
     return Cat(value, value[-1].replicate(32 - len(value)))

@@ -17,7 +17,7 @@ def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
 class Gather(wiring.Component):
     """Turn each fetched word into events, one for each nonzero count; zero counts cost nothing.
 
-    A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one event. The next word
+    A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
     follows without a gap. A last word without anything in it gives one event that adds nothing.
 
     Rate: one event a cycle. Latency: 2 cycles from a word to its first event.

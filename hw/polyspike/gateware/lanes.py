@@ -21,7 +21,8 @@ class Lanes(wiring.Component):
     Each event adds weight times count to every lane's sum (or keeps the maximum, or adds a raw sum, by the pass's
     mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero.
 
-    Rate: one event a cycle; when a finished sum is not taken, everything waits. Latency: 3 cycles from the last event to `sums`.
+    Rate: one event a cycle; when a finished sum is not taken, everything waits. Latency: 3 cycles from the last event
+    to `sums`.
 
     Members
     -------
@@ -48,9 +49,7 @@ class Lanes(wiring.Component):
         m = Module()
         configuration, lanes = self.configuration, self.configuration.lanes
 
-        m.submodules.bank = bank = memory.Memory(
-            shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[]
-        )
+        m.submodules.bank = bank = memory.Memory(shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[])
         parts = configuration.weight_row_words
         write_port = bank.write_port(granularity=WORD_BITS)
         part_bits = parts.bit_length() - 1
@@ -128,9 +127,7 @@ class Lanes(wiring.Component):
                     raw_sum.eq(raw.as_signed()),
                     enabled[0].eq(mine & valid1 & event1.add),
                     enabled[1].eq(enabled[0]),
-                    product.eq(
-                        Mux(flags[0].raw, raw_sum, Mux(flags[0].maximum, operand, operand * weight))
-                    ),
+                    product.eq(Mux(flags[0].raw, raw_sum, Mux(flags[0].maximum, operand, operand * weight))),
                 ]
                 m.d.sync += total.eq(self.sums.p[lane])
             before = Mux(fresh, Mux(flags[1].maximum, _LOWEST, 0), total)

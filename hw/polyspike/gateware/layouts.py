@@ -83,4 +83,4 @@ def sums(configuration: Configuration) -> data.ArrayLayout:
 
 def group_bits(configuration: Configuration) -> int:
     """Return the bits that number the groups of lanes that are fired together."""
-    return ceil_log2(configuration.lanes // configuration.fire_width)
+    return int(ceil_log2(configuration.lanes // configuration.fire_width))

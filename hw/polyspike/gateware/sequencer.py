@@ -34,8 +34,8 @@ class Sequencer(wiring.Component):
 
     Position i of a tile goes to column i mod P of its group, so which column works on what never depends on timing.
 
-    Rate: an item a cycle. Latency: 3 cycles for a descriptor; for RUN, 3 cycles and one for each product of SETUP before the first item,
-    and 2 after the last column is idle.
+    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds 6 cycles of SETUP and 2 more to its first
+    item, and 1 after the last column is idle.
 
     Members
     -------
@@ -66,9 +66,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        m.submodules.program = program = memory.Memory(
-            shape=WORD_BITS, depth=self.configuration.program_depth, init=[]
-        )
+        m.submodules.program = program = memory.Memory(shape=WORD_BITS, depth=self.configuration.program_depth, init=[])
         write_port, read_port = program.write_port(), program.read_port()
         counter, left, unlimited = Signal(16), Signal(16), Signal()
         m.d.comb += [
@@ -182,7 +180,12 @@ class Sequencer(wiring.Component):
     def _begin_tile(self, m: Module) -> None:
         for index, walk in enumerate(self._windows):
             origin, window = self.layer.source[index].origin, self.layer.window[index]
-            m.d.sync += [walk.origin.eq(origin), walk.line.eq(origin), walk.y.eq(-window.pad_y), walk.x.eq(-window.pad_x)]
+            m.d.sync += [
+                walk.origin.eq(origin),
+                walk.line.eq(origin),
+                walk.y.eq(-window.pad_y),
+                walk.x.eq(-window.pad_x),
+            ]
         base = self.layer.output.base
         m.d.sync += [self._y.eq(0), self._x.eq(0), self._output.eq(base), self._line.eq(base), self._member.eq(0)]
 
@@ -194,7 +197,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [self._tile.eq(0), self._params.eq(self.layer.fire.params)]
 
     def _walk(self, m: Module) -> Signal:
-        """Deal one position to its columns when they can take it, and go to the next; return whether it was the last."""
+        """Deal one position to its columns when they can take it, and go on; return whether it was the last."""
         columns, layer = self.configuration.columns, self.layer
         position_log2 = layer.extent.position_log2
         members = Signal(5)  # columns that divide the positions of a tile
@@ -218,7 +221,12 @@ class Sequencer(wiring.Component):
                 m.d.sync += [port.p.output.eq(self._output), port.p.params.eq(self._params), port.p.tile.eq(tile)]
                 for index, walk in enumerate(self._windows):
                     into = port.p.window[index]
-                    m.d.sync += [into.origin.eq(walk.origin), into.y.eq(walk.y), into.x.eq(walk.x), into.row.eq(walk.row)]
+                    m.d.sync += [
+                        into.origin.eq(walk.origin),
+                        into.y.eq(walk.y),
+                        into.x.eq(walk.x),
+                        into.row.eq(walk.row),
+                    ]
 
         last_x, last_y = self._x + 1 == layer.extent.width, self._y + 1 == layer.extent.height
         last_tile = self._tile + groups >= layer.extent.tiles

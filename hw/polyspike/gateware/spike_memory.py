@@ -14,8 +14,8 @@ from .arbiter import RoundRobin
 class SpikeMemory(wiring.Component):
     """Words of spike counts, shared by all columns and the host.
 
-    Each read port has a copy of the memory of its own, and serves columns `port`, `port + read_ports`, ...; port 0 serves the
-    host too. Writes go to all copies.
+    Each read port has a copy of the memory of its own, and serves columns `port`, `port + read_ports`, ...; port 0
+    serves the host too. Writes go to all copies.
 
     Rate: one write and, on each port, one read a cycle. Latency: 2 cycles from a read's transfer to its word
     (`fetch.READ_LATENCY`); a word can be read in the cycle after its write.
