@@ -238,6 +238,18 @@ class Lowering:
             return taps
         return taps * self.term_words(term) * WORD_BITS // self.maps[term.source].bits
 
+    def rounds(self, task: Task, position_log2: int = 0) -> int:
+        """Times that the groups of columns go over a task's tiles; fewest where each column has its own tiles."""
+        return -(-task.tile_count // (self.configuration.columns >> position_log2))
+
+    def task_rows(self, task: Task, position_log2: int = 0) -> int:
+        """Weight rows of a task in each column."""
+        return self.rounds(task, position_log2) * sum(self.term_rows(term) for term in task.terms)
+
+    def task_params(self, task: Task, position_log2: int = 0) -> int:
+        """Channels whose parameters a task has in each column."""
+        return 0 if task.kind is FireKind.RAW else self.rounds(task, position_log2) * self.lanes
+
     def weight_rows(self, term: Term, tile: int) -> NDArray[np.int8]:
         """Return a tile's weight rows, int8 [term_rows, lanes]. Lanes without a channel have weight 0."""
         synapse = term.synapse

@@ -93,19 +93,6 @@ def instruction_count(task: Task) -> int:
     return 3 * task.passes + 4
 
 
-def least_rows(lowering: Lowering, task: Task) -> int:
-    """Weight rows where every column holds its own tiles."""
-    rounds = -(-task.tile_count // lowering.configuration.columns)
-    return rounds * sum(lowering.term_rows(term) for term in task.terms)
-
-
-def least_params(lowering: Lowering, task: Task) -> int:
-    """Parameter channels where every column holds its own tiles."""
-    if task.kind is FireKind.RAW:
-        return 0
-    return -(-task.tile_count // lowering.configuration.columns) * lowering.lanes
-
-
 class Scheduler:
     """Cuts a lowered network into items."""
 
@@ -175,10 +162,10 @@ class Scheduler:
                 for task in chain[:-1]:
                     sums[task.output] = lowering.sums_layout(node, task.output, task.tile_count)
                 tasks += chain
-        rows = sum(least_rows(lowering, task) for task in tasks)
+        rows = sum(lowering.task_rows(task) for task in tasks)
         if rows > c.weight_depth:
             return f"weights need {rows} rows a column, of which there are {c.weight_depth}"
-        params = sum(least_params(lowering, task) for task in tasks)
+        params = sum(lowering.task_params(task) for task in tasks)
         if params > c.param_depth:
             return f"parameters need {params} channels a column, of which there are {c.param_depth}"
         count = sum(instruction_count(task) for task in tasks)
@@ -320,7 +307,7 @@ class Scheduler:
         for term in task.terms:
             if term.words[1] - term.words[0] > MAX_WORDS or max(term.kernel) > MAX_KERNEL:
                 return False
-        if least_rows(self.lowering, task) > c.weight_depth or least_params(self.lowering, task) > c.param_depth:
+        if self.lowering.task_rows(task) > c.weight_depth or self.lowering.task_params(task) > c.param_depth:
             return False
         start, stop = self._output_words(task)
         return stop - start <= MAX_WORDS and self._footprint(task, self._least_time(task), 1, 1) <= c.spike_depth
