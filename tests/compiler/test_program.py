@@ -11,7 +11,7 @@ import pytest
 
 from compiler.host import execute
 from compiler.test_compile import SHRUNKEN, image_input, network, output, spiking, weights
-from polyspike.compiler import compile, listing, load_program, save_program, table
+from polyspike.compiler import compile, listing, load_program, save_program
 from polyspike.cosim.random_networks import random_images, random_network
 from polyspike.machine import Machine
 from polyspike.network import CountRange, Synapse, quantize, save
@@ -106,12 +106,10 @@ def test_listing_names_everything():
 def test_report_says_what_was_decided():
     program = compile(random_network(7), LARGE)
     assert [each.layer for each in program.report] == [node.name for node in program.network.nodes[1:]]
-    text = table(program)
     for each in program.report:
-        line = next(line for line in text.splitlines() if line.startswith(each.layer))
-        assert each.mapping in line
-        assert f"{each.cycles:,}" in line
-        assert "fit on the chip" in line
+        assert re.fullmatch(r"\d positions? x \d tiles?", each.mapping)
+        assert (each.residency, each.reason) == ("resident", "weights and maps fit on the chip together")
+        assert each.cycles > 0
     assert json.dumps([dataclasses.asdict(each) for each in program.report])
     reasons = {each.residency: each.reason for each in compile(random_network(7), SHRUNKEN[2]).report}
     assert "weights and maps streamed" in reasons
