@@ -55,7 +55,7 @@ def check_block(program, instructions, block, memory):
     shape, fire, output = single["SHAPE"], single["FIRE"], single["OUTPUT"]
     for slot in range(shape["passes"]):
         raw = slots[slot]["WEIGHTS"]["mode"] == PassMode.RAW
-        wanted = {f"{node.name}.sums"} if raw else sources | {f"{node.name}.rows"}
+        wanted = {f"{node.name} (sums)"} if raw else sources | {f"{node.name} (rows)"}
         check_pass(slots[slot], shape, lanes, wanted, memory)
     bits = 32 if fire["kind"] != FireKind.SPIKE else 8 if fire["wide"] else 4
     box = block.output
@@ -69,7 +69,7 @@ def check_block(program, instructions, block, memory):
                     where = (box.time[0] + t, box.rows[0] + y, box.pixels[0] + x, box.words[0] + first + w)
                     memory[address + w] = (box.map, *where)
                     continue
-                name = f"{node.name}.sums" if fire["kind"] == FireKind.RAW else node.name
+                name = f"{node.name} (sums)" if fire["kind"] == FireKind.RAW else node.name
                 memory[address + w] = (name, "part", t, y, x, address + w)
     if box is not None:
         for offset, tag in box_tags(box):
@@ -106,7 +106,7 @@ def check_pass(slot, shape, lanes, wanted, memory):
             + word
         ) % 65536
         tag = memory[address]
-        if tag is None or tag[0].split(".sums")[0] not in {name.split(".sums")[0] for name in wanted}:
+        if tag is None or tag[0].split(" (sums")[0] not in {name.split(" (sums")[0] for name in wanted}:
             raise ClashError(f"a pass over {sorted(wanted)} reads {tag} at {address}")
         if "part" not in tag:
             time = t if source["time_pitch"] else 0

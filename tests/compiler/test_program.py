@@ -14,7 +14,7 @@ from compiler.test_compile import SHRUNKEN, image_input, network, output, spikin
 from polyspike.compiler import compile, listing, load_program, save_program
 from polyspike.cosim.random_networks import random_images, random_network
 from polyspike.machine import Machine
-from polyspike.network import CountRange, Synapse, quantize, save
+from polyspike.network import CountRange, MaxPool, Synapse, quantize, save
 from polyspike.network.file import read_tensors, write_tensors
 from polyspike.spec import LARGE, SMALL, TINY, CompileError, FileFormatError, MembraneOverflowError
 from polyspike.spec.instructions import encode
@@ -186,6 +186,18 @@ def test_counts_wider_than_the_hardware_are_refused():
     with pytest.raises(CompileError, match=r"layer 'wide': emits counts of 8 bits.*at most 4"):
         compile(net, TINY.replace(count_bits=4))
     assert compile(net, TINY)
+
+
+def test_what_no_streaming_can_fit_is_refused():
+    rng = np.random.default_rng(0)
+    layer = spiking(rng, "long", (16, 1, 1), Synapse("input", weights(rng, 16, 4, 1, 1), (1, 1)))
+    net = network(70, image_input(4, 1, 1), layer, output(rng, "long", (16, 1, 1)))
+    with pytest.raises(CompileError, match=r"layer 'long': 70 timesteps of one position do not fit.*64 words"):
+        compile(net, TINY.replace(spike_depth=64))
+    pool = MaxPool("row", (4, 1, 1), "input", (1, 80), (1, 1))
+    net = network(1, image_input(4, 1, 80), pool, output(rng, "row", (4, 1, 1)))
+    with pytest.raises(CompileError, match=r"layer 'row': one window of \(1, 80\) does not fit.*64 words"):
+        compile(net, TINY.replace(spike_depth=64))
 
 
 def test_every_write_is_inside_its_space():

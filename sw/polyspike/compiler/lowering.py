@@ -130,7 +130,7 @@ class Lowering:
         nodes: list[Node] = []
         for node in network:
             if isinstance(node, MaxPool) and self._too_large(node, network.counts(node.name).bits):
-                rows = f"{node.name}.rows"
+                rows = f"{node.name} (rows)"
                 self._owners[rows] = node.name
                 shape = (node.shape[0], node.shape[1], network[node.source].shape[2])
                 (kh, kw), (sy, sx), (py, px) = node.window, node.stride, node.padding

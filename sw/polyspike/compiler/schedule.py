@@ -157,7 +157,7 @@ class Scheduler:
                     if split is None or (isinstance(node, MaxPool) and len(split) > 1):
                         return f"the window of {node.name!r} is too large for one instruction"
                     terms += split
-                names = [f"{node.name}.sums{part}.{index}" for index in range(len(terms))]
+                names = [f"{node.name} (sums {part}.{index})" for index in range(len(terms))]
                 chain = lowering.chain(node, tiles, stages(terms), names.__getitem__)
                 for task in chain[:-1]:
                     sums[task.output] = lowering.sums_layout(node, task.output, task.tile_count)
@@ -258,7 +258,7 @@ class Scheduler:
     def _largest(self, node: Layer | MaxPool, at: int, stop: int) -> list[Task]:
         """Return tasks for as many tiles from `at` on as fit with their whole fan-in, else for a few, in parts."""
         lowering, c = self.lowering, self.configuration
-        name = f"{node.name}.sums"
+        name = f"{node.name} (sums)"
         sizes = [*range(lowering.align, stop - at, lowering.align), stop - at]
         for size in reversed(sizes):
             # Full rounds keep every column busy.
