@@ -36,16 +36,16 @@ def run(component: Any, *testbenches: Any, background: tuple[Any, ...] = (), dea
     simulator.run()
 
 
-def describe(ctx: Any, layer: Any, **registers: Any) -> None:
-    """Set descriptor registers: `fire={"n_pos": 3}`, or `weights=[{...}, {...}]` for those that every pass has."""
+def describe(ctx: Any, interface: Any, **registers: Any) -> None:
+    """Set descriptor registers of an interface: `fire={"n_pos": 3}`, or, where it has an array of them, a list."""
     for register, values in registers.items():
-        if isinstance(values, dict):
-            for name, value in values.items():
-                ctx.set(layer[register][name], value)
-        else:
-            for index, each in enumerate(values):
-                for name, value in each.items():
-                    ctx.set(layer[register][index][name], value)
+        members = getattr(interface, register)
+        pairs = (
+            zip([members], [values], strict=True) if isinstance(values, dict) else zip(members, values, strict=False)
+        )
+        for member, fields in pairs:
+            for name, value in fields.items():
+                ctx.set(getattr(member, name), value)
 
 
 def plain(payload: Any) -> dict[str, Any]:

@@ -154,10 +154,11 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
     got_words, got_tags, got_dropped = [], [], []
 
     async def feed(ctx: Any) -> None:
+        for slot, each in enumerate(passes):
+            describe(ctx, getattr(unit.layer, f"pass{slot}"), **each)
         describe(
             ctx,
             unit.layer,
-            **{name: [each[name] for each in passes] for name in ("source", "window", "weights", "steps")},
             fire={"kind": fire["kind"], "wide": fire["wide"]},
             extent={"timesteps": fire["timesteps"], "passes": len(passes)},
             output={"time_pitch": fire["time_pitch"]},
@@ -208,11 +209,11 @@ def test_one_word_a_cycle() -> None:
     async def feed(ctx: Any) -> None:
         describe(
             ctx,
-            unit.layer,
-            window=[{"height": 8, "width": 8, "kernel_h": 3, "kernel_w": 3}],
-            weights=[{"mode": PassMode.BROADCAST, "words": 2}],
-            extent={"timesteps": 1, "passes": 1},
+            unit.layer.pass0,
+            window={"height": 8, "width": 8, "kernel_h": 3, "kernel_w": 3},
+            weights={"mode": PassMode.BROADCAST, "words": 2},
         )
+        describe(ctx, unit.layer, extent={"timesteps": 1, "passes": 1})
         ctx.set(unit.request.ready, 1)
         ctx.set(unit.fetched.ready, 1)
         ctx.set(unit.tag.ready, 1)

@@ -135,7 +135,7 @@ def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> N
     finished = []
 
     async def parameters(ctx: Any) -> None:
-        describe(ctx, unit.layer, fire=layer)
+        describe(ctx, unit, fire=layer)
         ctx.set(unit.write_enable, 1)
         for lane in range(lanes):
             for part, word in enumerate((theta[lane] | (bias[lane] & 0xFFFFFFFF) << 32, v0[lane] & 0xFFFFFFFF)):
@@ -179,7 +179,7 @@ def test_rate_and_latency(name: str) -> None:
     words: list[int] = []
 
     async def feed(ctx: Any) -> None:
-        describe(ctx, unit.layer, fire={"kind": FireKind.SPIKE, "n_pos": 15, "wide": 0})
+        describe(ctx, unit, fire={"kind": FireKind.SPIKE, "n_pos": 15, "wide": 0})
         ctx.set(unit.tag.payload, {"first": 1, "last": 1})
         ctx.set(unit.tag.valid, 1)
         ctx.set(unit.sums.valid, 1)

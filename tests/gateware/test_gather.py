@@ -72,7 +72,7 @@ def test_events(stall_in: str, stall_out: str, other: dict[str, int]) -> None:
     got = []
 
     async def feed(ctx: Any) -> None:
-        describe(ctx, unit.layer, weights=passes)
+        describe(ctx, unit, weights=passes)
         await send(ctx, unit.fetched, items, STALLS[stall_in](3))
 
     async def collect(ctx: Any) -> None:
@@ -91,7 +91,7 @@ def test_one_event_a_cycle_without_gaps_between_words() -> None:
     valid: list[int] = []
 
     async def feed(ctx: Any) -> None:
-        describe(ctx, unit.layer, weights=[NARROW, NARROW])
+        describe(ctx, unit, weights=[NARROW, NARROW])
         await send(ctx, unit.fetched, items, STALLS["none"](0))
 
     async def watch(ctx: Any) -> None:

@@ -103,7 +103,7 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
     got = []
 
     async def feed(ctx: Any) -> None:
-        describe(ctx, unit.layer, weights=passes)
+        describe(ctx, unit, weights=passes)
         ctx.set(unit.write_enable, 1)
         for row, weights in enumerate(bank):
             for part in range(lanes // 8):

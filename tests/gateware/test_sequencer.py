@@ -7,6 +7,7 @@ import pytest
 
 from gateware.simulate import plain, run
 from polyspike.cosim.streams import STALLS, get, put, wait
+from polyspike.gateware import layouts
 from polyspike.gateware.sequencer import Sequencer
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FIRE, HALT, OUTPUT, RUN, SHAPE, SOURCE, WEIGHTS, WINDOW, encode, make
@@ -132,7 +133,13 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
                 ctx.set(unit.idle[index], 0)
                 item["window"] = [plain(each) for each in item["window"]]
                 got[index].append(item)
-                steps.extend(plain(ctx.get(unit.layer.steps[slot])) for slot in range(2))
+                steps.extend(
+                    {
+                        name: ctx.get(getattr(layouts.passes(unit.layer)[slot].steps, name))
+                        for name in layouts.STEPS.members
+                    }
+                    for slot in range(2)
+                )
                 await wait(ctx, 1)
                 ctx.set(unit.idle[index], 1)
 

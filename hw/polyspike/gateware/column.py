@@ -57,8 +57,12 @@ class Column(wiring.Component):
         m.submodules.gather = gather = Gather()
         m.submodules.lanes = lanes = Lanes(self.configuration)
         m.submodules.fire = fire = Fire(self.configuration)
-        for block in (fetch, gather, lanes, fire):
-            m.d.comb += block.layer.eq(self.layer)
+        layer = flipped(self.layer)
+        connect(m, layer, fetch.layer)
+        connect(m, layer.fire, fire.fire)
+        for block in (gather, lanes):
+            for index, each in enumerate(layouts.passes(layer)):
+                connect(m, each.weights, block.weights[index])
         for block, enable in ((lanes, self.write_weights), (fire, self.write_params)):
             m.d.comb += [block.write.eq(self.write), block.write_enable.eq(enable)]
 

@@ -50,7 +50,8 @@ class Core(wiring.Component):
             column = Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
-            m.d.comb += [column.layer.eq(sequencer.layer), column.word.eq(getattr(spikes, f"word{index}"))]
+            connect(m, sequencer.layer, column.layer)
+            m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))

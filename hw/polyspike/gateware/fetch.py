@@ -1,6 +1,7 @@
 """Fetching the spike words of a position, ahead of their use."""
 
 import itertools
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
@@ -76,15 +77,18 @@ class Fetch(wiring.Component):
         time_offset = [Signal(ADDRESS_BITS, name=f"time_offset{index}") for index in range(len(item.window))]
         output = Signal(ADDRESS_BITS)
 
-        window, source, weights, steps = (layer[name][slot] for name in ("window", "source", "weights", "steps"))
+        window, source, weights, steps = (
+            layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name)
+            for name in ("window", "source", "weights", "steps")
+        )
         last_slot = slot + 1 == layer.extent.passes
         last_time = time + 1 == layer.extent.timesteps
         elementwise = (weights.mode == PassMode.ELEMENTWISE) | (weights.mode == PassMode.MAXIMUM)
 
         # Is this tap inside the source, and is it the last one that is?
         above, left = y < 0, x < 0
-        height, width = window.height.as_unsigned(), window.width.as_unsigned()
-        below, right = (y >= height), (x >= width)
+        height, width = window.height, window.width
+        below, right = y >= height, x >= width
         last_line = (ky + 1 == window.kernel_h) | (y + 1 >= height)
         last_tap = (kx + 1 == window.kernel_w) | (x + 1 >= width)
         last_word = word_index + 1 == weights.words
@@ -129,8 +133,7 @@ class Fetch(wiring.Component):
         with m.Else():
             m.d.comb += self.tag.p.output.eq(output + (tile_bits >> 3))
 
-        def tile_offset(slot_index: object) -> Signal:
-            chosen = layer.weights[slot_index]
+        def tile_offset(chosen: Any) -> Signal:
             offset = Signal(ADDRESS_BITS)
             bits = (item_next.tile * (lanes * 4)).as_unsigned()
             with m.Switch(chosen.mode):
@@ -157,11 +160,12 @@ class Fetch(wiring.Component):
             item_next.eq(Mux(take, self.item.p, item)),
         ]
         next_slot = Mux(last_slot | take, 0, 1)
-        offsets = [tile_offset(0), tile_offset(1)]
-        next_window = item_next.window[next_slot]
+        offsets = [tile_offset(each.weights) for each in layouts.passes(layer)]
+        next_window = Signal.like(item.window[0])
+        m.d.comb += next_window.eq(Mux(next_slot, item_next.window[1], item_next.window[0]))
         # The offset of the timestep that the next pass belongs to.
         next_time_offset = [
-            Mux(take, 0, Mux(end_time, each + layer.source[index].time_pitch, each))
+            Mux(take, 0, Mux(end_time, each + layouts.passes(layer)[index].source.time_pitch, each))
             for index, each in enumerate(time_offset)
         ]
         start_address = (
@@ -193,7 +197,7 @@ class Fetch(wiring.Component):
                 kx.eq(0),
                 word_index.eq(0),
                 y.eq(y + 1),
-                x.eq(item.window[slot].x),
+                x.eq(Mux(slot, item.window[1].x, item.window[0].x)),
                 line_address.eq(address_below),
                 tap_address.eq(address_below),
                 address.eq(address_below),

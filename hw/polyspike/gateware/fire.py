@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
-from polyspike.spec.instructions import FireKind
+from polyspike.spec.instructions import FIRE, FireKind
 
 from . import layouts
 
@@ -121,7 +121,7 @@ class Fire(wiring.Component):
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while sums pass
+    fire : ``In(descriptor(FIRE))``, constant while sums pass
     sums : ``In(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
     tag : ``In(stream.Signature(TAG))``, one for each sum
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
@@ -133,7 +133,7 @@ class Fire(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
+                "fire": In(layouts.descriptor(FIRE)),
                 "sums": In(stream.Signature(layouts.sums(configuration))),
                 "tag": In(stream.Signature(layouts.TAG)),
                 "write": In(layouts.COLUMN_WRITE),
@@ -146,12 +146,12 @@ class Fire(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        configuration, layer = self.configuration, self.layer
+        configuration = self.configuration
         bits, lanes, width = configuration.membrane_bits, configuration.lanes, configuration.fire_width
         groups = lanes // width
         group_bits, width_bits = layouts.group_bits(configuration), width.bit_length() - 1
-        spikes = layer.fire.kind == FireKind.SPIKE
-        raw = layer.fire.kind == FireKind.RAW
+        spikes = self.fire.kind == FireKind.SPIKE
+        raw = self.fire.kind == FireKind.RAW
 
         # The sum that is being fired, lanes to go in the lowest places.
         shift = Signal(layouts.sums(configuration))
@@ -207,7 +207,7 @@ class Fire(wiring.Component):
         word = Signal(WORD_BITS)
         index = Signal(4)  # words of this tile that are complete
         filled = Signal(range(16 // width))
-        wide = layer.fire.wide
+        wide = self.fire.wide
         per_word = Mux(spikes, Mux(wide, 8 // width, 16 // width), 2 // width)
         newcomers4 = Cat(count[:4] for count in counts)
         newcomers8 = Cat(count[:8] for count in counts)
@@ -221,7 +221,7 @@ class Fire(wiring.Component):
             m.d.comb += packed.eq(Cat(word, newcomers4)[4 * width :])
         complete = (filled + 1 == per_word) | out.end
         # Membranes are written after the last timestep only.
-        wanted = (layer.fire.kind != FireKind.MEMBRANE) | out.last
+        wanted = (self.fire.kind != FireKind.MEMBRANE) | out.last
         emit = out.valid & complete & wanted
         half = spikes & ~wide & (lanes < 16)
         ends = Signal()  # the word that waits for its transfer is the last one of a sum
@@ -263,7 +263,7 @@ class Fire(wiring.Component):
         width_bits: int,
     ) -> tuple[Any, Any]:
         """Add the pipeline of the lanes `lane`, `lane + fire_width`, ...; return its count and value."""
-        configuration, layer = self.configuration, self.layer
+        configuration = self.configuration
         bits, group_bits = configuration.membrane_bits, layouts.group_bits(configuration)
         rows = configuration.param_depth // configuration.fire_width
 
@@ -309,7 +309,7 @@ class Fire(wiring.Component):
         threshold = Threshold(bits, configuration.threshold_bits, configuration.count_bits)
         m.submodules[f"threshold{lane}"] = threshold
         emitted0 = Mux(carry[0].first, 0, keep_read.data.emitted)
-        n_neg = layer.fire.n_neg
+        n_neg = self.fire.n_neg
         with m.If(move):
             m.d.sync += [
                 sum0.eq(total),
@@ -317,11 +317,11 @@ class Fire(wiring.Component):
                 before1.eq(Mux(raw, 0, Mux(carry[0].first, start.data, keep_read.data.rest))),
                 emitted1.eq(emitted0),
                 theta1.eq(params.data.theta),
-                lo.eq(Mux(layer.fire.rectified & (emitted0 < n_neg), emitted0, n_neg)),
+                lo.eq(Mux(self.fire.rectified & (emitted0 < n_neg), emitted0, n_neg)),
                 threshold.i.v.eq(sum1 + before1),
                 threshold.i.theta.eq(theta1),
                 threshold.i.lo.eq(lo),
-                threshold.i.n_pos.eq(layer.fire.n_pos),
+                threshold.i.n_pos.eq(self.fire.n_pos),
                 threshold.i.fires.eq(spikes),
             ]
         m.d.comb += threshold.enable.eq(move)

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from polyspike.spec.instructions import PassMode
+from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
 
@@ -24,7 +24,7 @@ class Gather(wiring.Component):
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while words pass
+    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while words pass
     fetched : ``In(stream.Signature(FETCHED))``
     event : ``Out(stream.Signature(EVENT))``
     """
@@ -32,7 +32,7 @@ class Gather(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
+                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
                 "fetched": In(stream.Signature(layouts.FETCHED)),
                 "event": Out(stream.Signature(layouts.EVENT)),
             }
@@ -43,7 +43,7 @@ class Gather(wiring.Component):
         m = Module()
         current = Signal(layouts.FETCHED)
         busy = Signal()
-        weights = self.layer.weights[current.slot]
+        weights = layouts.select(m, self.weights, current.slot, "weights")
 
         # The lowest nonzero count, and whether it is the only one left.
         rest = Signal(layouts.MARKS)

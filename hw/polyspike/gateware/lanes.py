@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WEIGHT_BITS, WORD_BITS
-from polyspike.spec.instructions import PassMode
+from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
 from .gather import decode_count
@@ -26,7 +26,7 @@ class Lanes(wiring.Component):
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while events pass
+    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while events pass
     event : ``In(stream.Signature(EVENT))``
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the weight bank
     sums : ``Out(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
@@ -36,7 +36,7 @@ class Lanes(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
+                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
                 "event": In(stream.Signature(layouts.EVENT)),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
@@ -72,6 +72,7 @@ class Lanes(wiring.Component):
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
         event1 = Signal(layouts.EVENT)
+        weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
         # Stage 2: each lane has its weight and its operand; stage 3: its product.
         flags = [Signal(layouts.EVENT_FLAGS, name=f"flags{stage}") for stage in (2, 3)]
         with m.If(move):
@@ -79,11 +80,10 @@ class Lanes(wiring.Component):
             m.d.sync += [
                 flags[0].add.eq(valid1 & event1.add),
                 flags[0].last.eq(valid1 & event1.last),
-                flags[0].raw.eq(weights_mode_is(self.layer, event1.slot, PassMode.RAW)),
-                flags[0].maximum.eq(weights_mode_is(self.layer, event1.slot, PassMode.MAXIMUM)),
+                flags[0].raw.eq(weights1.mode == PassMode.RAW),
+                flags[0].maximum.eq(weights1.mode == PassMode.MAXIMUM),
                 flags[1].eq(flags[0]),
             ]
-        weights1 = self.layer.weights[event1.slot]
         fresh = Signal(init=1)  # the next addition starts a new sum
         with m.If(move):
             with m.If(flags[1].last):
@@ -137,8 +137,3 @@ class Lanes(wiring.Component):
                 Mux(flags[1].maximum, Mux(enabled[1] & larger, product, before), before + Mux(enabled[1], product, 0))
             )
         return m
-
-
-def weights_mode_is(layer: Signal, slot: Signal, mode: PassMode) -> Signal:
-    """Return whether the pass `slot` of `layer` has the given mode."""
-    return layer.weights[slot].mode == mode

@@ -1,7 +1,10 @@
 """The structures that blocks exchange, derived from the instruction formats and a configuration."""
 
-from amaranth.hdl import Shape, signed, unsigned
-from amaranth.lib import data
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Shape, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import ceil_log2
 
 from polyspike.spec import Configuration
@@ -23,21 +26,44 @@ def instruction(format: Format) -> data.StructLayout:
     return data.StructLayout(fields)
 
 
-#: What SETUP derives from a pass: rows and addresses that would otherwise need a multiplier in every column.
-STEPS = data.StructLayout({"x": 16, "y": 16, "row_word": 5, "row_tap": 16, "row_line": 16})
+def descriptor(format: Format) -> wiring.Signature:
+    """Return the fields of an instruction as separate signals: what a register of that kind hands out."""
+    return wiring.Signature({field.name: Out(Shape(field.width, field.signed)) for field in format.fields})
 
-#: The descriptors of the layer that is being executed. Constant while it runs.
-LAYER = data.StructLayout(
+
+#: What SETUP derives from a pass: rows and addresses that would otherwise need a multiplier in every column.
+STEPS = wiring.Signature({"x": Out(16), "y": Out(16), "row_word": Out(5), "row_tap": Out(16), "row_line": Out(16)})
+
+#: The descriptors of one pass.
+PASS = wiring.Signature(
     {
-        "source": data.ArrayLayout(instruction(SOURCE), PASS_SLOTS),
-        "window": data.ArrayLayout(instruction(WINDOW), PASS_SLOTS),
-        "weights": data.ArrayLayout(instruction(WEIGHTS), PASS_SLOTS),
-        "steps": data.ArrayLayout(STEPS, PASS_SLOTS),
-        "output": instruction(OUTPUT),
-        "extent": instruction(SHAPE),
-        "fire": instruction(FIRE),
+        "source": Out(descriptor(SOURCE)),
+        "window": Out(descriptor(WINDOW)),
+        "weights": Out(descriptor(WEIGHTS)),
+        "steps": Out(STEPS),
     }
 )
+
+#: The descriptors of the layer that is being executed. Constant while it runs. Passes are members `pass0`, `pass1` rather
+#: than an array, which Amaranth 0.5 cannot flip inside a nested interface.
+LAYER = wiring.Signature(
+    {f"pass{slot}": Out(PASS) for slot in range(PASS_SLOTS)}
+    | {"output": Out(descriptor(OUTPUT)), "extent": Out(descriptor(SHAPE)), "fire": Out(descriptor(FIRE))}
+)
+
+
+def passes(layer: Any) -> list[Any]:
+    """Return the passes of a layer's descriptors."""
+    return [getattr(layer, f"pass{slot}") for slot in range(PASS_SLOTS)]
+
+
+def select(m: Module, slots: list[Any], slot: Value, name: str) -> Any:
+    """Return the descriptors of the pass `slot`, chosen field by field."""
+    chosen = slots[0].signature.create(path=(name,))
+    for field in slots[0].signature.members:
+        m.d.comb += getattr(chosen, field).eq(Mux(slot, *(getattr(each, field) for each in reversed(slots))))
+    return chosen
+
 
 #: One output position of one tile: what a column needs to know to work on it.
 ITEM = data.StructLayout(

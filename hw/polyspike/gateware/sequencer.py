@@ -1,5 +1,7 @@
 """The sequencer: executes a program and deals output positions to the columns."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,6 +19,7 @@ from polyspike.spec.instructions import (
     SOURCE,
     WEIGHTS,
     WINDOW,
+    Format,
     PassMode,
 )
 
@@ -75,8 +78,15 @@ class Sequencer(wiring.Component):
             write_port.en.eq(self.write_enable),
             read_port.addr.eq(counter),
         ]
+
+        def load(format: Format, register: Any) -> list[Any]:
+            """Return the assignments that take a register's fields from the instruction."""
+            fields = data.View(layouts.instruction(format), read_port.data[: layouts.instruction(format).size])
+            return [getattr(register, field.name).eq(fields[field.name]) for field in format.fields]
+
+        passes = layouts.passes(self.layer)
         opcode = read_port.data[:OPCODE_BITS]
-        slot = read_port.data[OPCODE_BITS]
+        slot = data.View(layouts.instruction(SOURCE), read_port.data[: layouts.instruction(SOURCE).size]).slot
         product = Signal(range(_PRODUCTS))
 
         for column in range(self.configuration.columns):
@@ -109,10 +119,10 @@ class Sequencer(wiring.Component):
                         with m.Case(format.opcode):
                             for index in range(PASS_SLOTS):
                                 with m.If(slot == index):
-                                    m.d.sync += self.layer[register][index].eq(read_port.data)
+                                    m.d.sync += load(format, getattr(passes[index], register))
                     for format, register in ((OUTPUT, "output"), (SHAPE, "extent"), (FIRE, "fire")):
                         with m.Case(format.opcode):
-                            m.d.sync += self.layer[register].eq(read_port.data)
+                            m.d.sync += load(format, getattr(self.layer, register))
                     with m.Case(RUN.opcode):
                         m.next = "SETUP"
                     with m.Case(HALT.opcode):
@@ -146,9 +156,8 @@ class Sequencer(wiring.Component):
         small, large, result = Signal(7), Signal(16), Signal(16)
         m.d.comb += result.eq(small * large)
         factors = []
-        for index in range(PASS_SLOTS):
-            source, window = self.layer.source[index], self.layer.window[index]
-            weights, steps = self.layer.weights[index], self.layer.steps[index]
+        for each in layouts.passes(self.layer):
+            source, window, weights, steps = each.source, each.window, each.weights, each.steps
             broadcast = weights.mode == PassMode.BROADCAST
             words = Mux(weights.wide, weights.words << 3, weights.words << 4)
             row_tap = Mux(weights.shared, 0, Mux(broadcast, words, 1))
@@ -178,8 +187,8 @@ class Sequencer(wiring.Component):
         self._member = Signal(4, name="member")
 
     def _begin_tile(self, m: Module) -> None:
-        for index, walk in enumerate(self._windows):
-            origin, window = self.layer.source[index].origin, self.layer.window[index]
+        for walk, each in zip(self._windows, layouts.passes(self.layer), strict=True):
+            origin, window = each.source.origin, each.window
             m.d.sync += [
                 walk.origin.eq(origin),
                 walk.line.eq(origin),
@@ -193,13 +202,15 @@ class Sequencer(wiring.Component):
         """Go to the first position of the first tile."""
         self._walk_state()
         self._begin_tile(m)
-        m.d.sync += [walk.row.eq(self.layer.weights[index].base) for index, walk in enumerate(self._windows)]
+        passes = layouts.passes(self.layer)
+        m.d.sync += [walk.row.eq(each.weights.base) for walk, each in zip(self._windows, passes, strict=True)]
         m.d.sync += [self._tile.eq(0), self._params.eq(self.layer.fire.params)]
 
     def _walk(self, m: Module) -> Signal:
         """Deal one position to its columns when they can take it, and go on; return whether it was the last."""
         columns, layer = self.configuration.columns, self.layer
         position_log2 = layer.extent.position_log2
+        walks = list(zip(self._windows, layouts.passes(layer), strict=True))
         members = Signal(5)  # columns that divide the positions of a tile
         groups = Signal(5)  # tiles that are worked on side by side
         m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
@@ -234,17 +245,14 @@ class Sequencer(wiring.Component):
             m.d.sync += self._member.eq(Mux(self._member + 1 == members, 0, self._member + 1))
             with m.If(~last_x):
                 m.d.sync += [self._x.eq(self._x + 1), self._output.eq(self._output + layer.output.pixel_pitch)]
-                for index, walk in enumerate(self._windows):
-                    m.d.sync += [
-                        walk.x.eq(walk.x + layer.window[index].stride_x),
-                        walk.origin.eq(walk.origin + layer.steps[index].x),
-                    ]
+                for walk, each in walks:
+                    m.d.sync += [walk.x.eq(walk.x + each.window.stride_x), walk.origin.eq(walk.origin + each.steps.x)]
             with m.Elif(~last_y):
                 below = (self._line + layer.output.row_pitch)[:ADDRESS_BITS]
                 m.d.sync += [self._x.eq(0), self._y.eq(self._y + 1), self._output.eq(below), self._line.eq(below)]
-                for index, walk in enumerate(self._windows):
-                    window = layer.window[index]
-                    line = (walk.line + layer.steps[index].y)[:ADDRESS_BITS]
+                for walk, each in walks:
+                    window = each.window
+                    line = (walk.line + each.steps.y)[:ADDRESS_BITS]
                     m.d.sync += [
                         walk.x.eq(-window.pad_x),
                         walk.y.eq(walk.y + window.stride_y),
@@ -257,7 +265,5 @@ class Sequencer(wiring.Component):
                     self._tile.eq(self._tile + groups),
                     self._params.eq(self._params + self.configuration.lanes),
                 ]
-                m.d.sync += [
-                    walk.row.eq(walk.row + layer.weights[index].tile_step) for index, walk in enumerate(self._windows)
-                ]
+                m.d.sync += [walk.row.eq(walk.row + each.weights.tile_step) for walk, each in walks]
         return ready.all() & last_x & last_y & last_tile
