@@ -51,8 +51,10 @@ def execute(program, inputs, machine=None):
 
 def observe(network, machine, box, found):
     node = network[box.map]
+    if node is network.output:
+        return
     if box.map not in found:
-        timesteps = 1 if node is network.output else network.timesteps
-        found[box.map] = np.zeros((timesteps, *node.shape[1:], 4096), np.uint64)
+        # Two words a tile of 16 channels, 8 bits each, and a tile more.
+        found[box.map] = np.zeros((network.timesteps, *node.shape[1:], node.shape[0] // 8 + 2), np.uint64)
     words = machine.read(Space.SPIKES, box.address, box.size).reshape(box.shape)
     found[box.map][box.slices] = words

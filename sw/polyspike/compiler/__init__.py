@@ -1,9 +1,9 @@
 """From an integer network to a program: tiling, memory allocation, range proof, encoding. Needs no torch."""
 
+from .disassembly import listing
 from .file import load_program, save_program
 from .pipeline import compile
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
-from .report import listing, table
 
 __all__ = [
     "Block",
@@ -20,5 +20,4 @@ __all__ = [
     "listing",
     "load_program",
     "save_program",
-    "table",
 ]

@@ -24,7 +24,7 @@ from polyspike.spec.instructions import (
 from polyspike.spec.memory import Space
 
 from .lowering import Lowering, Task
-from .mapping import Density, choose, launch_cycles, task_params, task_rows
+from .mapping import Density, choose, launch_cycles
 from .program import Block, Box, Run, Segment, Step, Write
 from .schedule import Item, Launch, instruction_count
 from .words import pack_params, pack_weight_rows
@@ -60,11 +60,10 @@ def pack(lowering: Lowering, items: Iterable[Item]) -> list[list[Item]]:
         if segments:
             launches = [launch for each in (*segments[-1], item) for launch in each.launches]
             tasks = list(dict.fromkeys(launch.task for launch in launches))
-            least = 0
             unique = {launch.geometry: instruction_count(launch.task) for launch in launches}
             if (
-                sum(task_rows(lowering, task, least) for task in tasks) <= c.weight_depth
-                and sum(task_params(lowering, task, least) for task in tasks) <= c.param_depth
+                sum(lowering.task_rows(task) for task in tasks) <= c.weight_depth
+                and sum(lowering.task_params(task) for task in tasks) <= c.param_depth
                 and sum(unique.values()) <= c.program_depth
             ):
                 segments[-1].append(item)
@@ -81,12 +80,11 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
     rows = params = 0
     for task, position_log2 in chosen.items():
         bases = []
-        rounds = -(-task.tile_count // (lowering.configuration.columns >> position_log2))
         for term in task.terms:
             bases.append(rows)
-            rows += rounds * lowering.term_rows(term)
+            rows += lowering.rounds(task, position_log2) * lowering.term_rows(term)
         placements[task] = Placement(position_log2, tuple(bases), params)
-        params += task_params(lowering, task, position_log2)
+        params += lowering.task_params(task, position_log2)
     writes = [
         write
         for task, placement in placements.items()
@@ -126,7 +124,7 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
                 position_log2,
                 task.tile_count,
                 cycles,
-                task_rows(lowering, task, position_log2),
+                lowering.task_rows(task, position_log2),
             )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts

@@ -119,7 +119,7 @@ class Lowering:
         #: Names of nodes that stand for a part of another one, and of that one.
         self._owners: dict[str, str] = {}
         self.network = self._split_pools(network)
-        self.maps = {node.name: self._layout(node) for node in network}
+        self.maps = {node.name: self._layout(node) for node in self.network}
 
     def owner(self, name: str) -> str:
         """Return the node of the network that a node of the lowered network belongs to."""
@@ -130,7 +130,7 @@ class Lowering:
         nodes: list[Node] = []
         for node in network:
             if isinstance(node, MaxPool) and self._too_large(node, network.counts(node.name).bits):
-                rows = f"{node.name}.rows"
+                rows = f"{node.name} (rows)"
                 self._owners[rows] = node.name
                 shape = (node.shape[0], node.shape[1], network[node.source].shape[2])
                 (kh, kw), (sy, sx), (py, px) = node.window, node.stride, node.padding
@@ -237,6 +237,18 @@ class Lowering:
         if term.mode is PassMode.ELEMENTWISE:
             return taps
         return taps * self.term_words(term) * WORD_BITS // self.maps[term.source].bits
+
+    def rounds(self, task: Task, position_log2: int = 0) -> int:
+        """Times that the groups of columns go over a task's tiles; fewest where each column has its own tiles."""
+        return -(-task.tile_count // (self.configuration.columns >> position_log2))
+
+    def task_rows(self, task: Task, position_log2: int = 0) -> int:
+        """Weight rows of a task in each column."""
+        return self.rounds(task, position_log2) * sum(self.term_rows(term) for term in task.terms)
+
+    def task_params(self, task: Task, position_log2: int = 0) -> int:
+        """Channels whose parameters a task has in each column."""
+        return 0 if task.kind is FireKind.RAW else self.rounds(task, position_log2) * self.lanes
 
     def weight_rows(self, term: Term, tile: int) -> NDArray[np.int8]:
         """Return a tile's weight rows, int8 [term_rows, lanes]. Lanes without a channel have weight 0."""

@@ -73,21 +73,8 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         fire += FIRE_LATENCY + c.count_bits
     bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
-    rounds = -(-task.tile_count // groups) * -(-launch.positions // positions)
+    rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
     return OVERHEAD + round(rounds * (launch.time[1] - launch.time[0]) * max(events, fetches, fire, writes))
-
-
-def task_rows(lowering: Lowering, task: Task, position_log2: int) -> int:
-    """Return the weight rows of a task in each column."""
-    rounds = -(-task.tile_count // (lowering.configuration.columns >> position_log2))
-    return rounds * sum(lowering.term_rows(term) for term in task.terms)
-
-
-def task_params(lowering: Lowering, task: Task, position_log2: int) -> int:
-    """Return the parameter channels of a task in each column."""
-    if task.kind is FireKind.RAW:
-        return 0
-    return -(-task.tile_count // (lowering.configuration.columns >> position_log2)) * lowering.lanes
 
 
 def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:
@@ -104,15 +91,15 @@ def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> 
         known = costs.get(launch.task, [0] * len(options))
         costs[launch.task] = [a + b for a, b in zip(known, cycles, strict=True)]
     chosen = {
-        task: min(options, key=lambda p: (cycles[p], task_rows(lowering, task, p), p)) for task, cycles in costs.items()
+        task: min(options, key=lambda p: (cycles[p], lowering.task_rows(task, p), p)) for task, cycles in costs.items()
     }
-    for need, depth in ((task_rows, c.weight_depth), (task_params, c.param_depth)):
-        while sum(need(lowering, task, p) for task, p in chosen.items()) > depth:
+    for need, depth in ((lowering.task_rows, c.weight_depth), (lowering.task_params, c.param_depth)):
+        while sum(need(task, p) for task, p in chosen.items()) > depth:
             best: tuple[float, int, int] | None = None
             tasks = list(chosen)
             for index, task in enumerate(tasks):
                 for p in range(chosen[task]):
-                    saved = need(lowering, task, chosen[task]) - need(lowering, task, p)
+                    saved = need(task, chosen[task]) - need(task, p)
                     if saved > 0:
                         lost = (costs[task][p] - costs[task][chosen[task]]) / saved
                         best = min(best, (lost, index, p)) if best else (lost, index, p)

@@ -7,7 +7,7 @@ from polyspike.spec import Configuration
 
 from .emit import Part, emit, pack
 from .lowering import Lowering
-from .mapping import DEFAULT_DENSITY, Density, task_params, task_rows
+from .mapping import DEFAULT_DENSITY, Density
 from .program import Download, LayerReport, Program, Upload
 from .proof import prove
 from .schedule import Item, Scheduler
@@ -76,8 +76,8 @@ def _why_segments(lowering: Lowering, packed: list[list[Item]]) -> str:
     """Return what keeps the whole network from being one segment."""
     c = lowering.configuration
     tasks = {launch.task: None for items in packed for item in items for launch in item.launches}
-    rows = sum(task_rows(lowering, task, 0) for task in tasks)
-    params = sum(task_params(lowering, task, 0) for task in tasks)
+    rows = sum(lowering.task_rows(task) for task in tasks)
+    params = sum(lowering.task_params(task) for task in tasks)
     if rows > c.weight_depth:
         return f"all weights need {rows} rows a column, of which there are {c.weight_depth}"
     if params > c.param_depth:

@@ -7,7 +7,7 @@ that is streamed. Items are packed into segments afterwards.
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from polyspike.network import Input, Layer, MaxPool, Network
+from polyspike.network import Input, Layer, MaxPool
 from polyspike.spec import CompileError
 from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode
 
@@ -76,7 +76,7 @@ ItemStep = Upload | Download | Launch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    """Steps that stay together, the nodes they belong to, and why their maps do not stay on the chip (None: they do)."""
+    """Steps that stay together, the nodes they belong to, and why their maps are streamed (None: they are not)."""
 
     steps: tuple[ItemStep, ...]
     nodes: tuple[str, ...]
@@ -93,25 +93,12 @@ def instruction_count(task: Task) -> int:
     return 3 * task.passes + 4
 
 
-def least_rows(lowering: Lowering, task: Task) -> int:
-    """Weight rows where every column holds its own tiles."""
-    rounds = -(-task.tile_count // lowering.configuration.columns)
-    return rounds * sum(lowering.term_rows(term) for term in task.terms)
-
-
-def least_params(lowering: Lowering, task: Task) -> int:
-    """Parameter channels where every column holds its own tiles."""
-    if task.kind is FireKind.RAW:
-        return 0
-    return -(-task.tile_count // lowering.configuration.columns) * lowering.lanes
-
-
 class Scheduler:
     """Cuts a lowered network into items."""
 
     def __init__(self, lowering: Lowering) -> None:
         self.lowering = lowering
-        self.network: Network = lowering.network
+        self.network = lowering.network
         self.configuration = lowering.configuration
         self.nodes: list[Layer | MaxPool] = [node for node in self.network if not isinstance(node, Input)]
         #: Host maps of partial sums.
@@ -170,15 +157,15 @@ class Scheduler:
                     if split is None or (isinstance(node, MaxPool) and len(split) > 1):
                         return f"the window of {node.name!r} is too large for one instruction"
                     terms += split
-                names = [f"{node.name}.sums{part}.{index}" for index in range(len(terms))]
+                names = [f"{node.name} (sums {part}.{index})" for index in range(len(terms))]
                 chain = lowering.chain(node, tiles, stages(terms), names.__getitem__)
                 for task in chain[:-1]:
                     sums[task.output] = lowering.sums_layout(node, task.output, task.tile_count)
                 tasks += chain
-        rows = sum(least_rows(lowering, task) for task in tasks)
+        rows = sum(lowering.task_rows(task) for task in tasks)
         if rows > c.weight_depth:
             return f"weights need {rows} rows a column, of which there are {c.weight_depth}"
-        params = sum(least_params(lowering, task) for task in tasks)
+        params = sum(lowering.task_params(task) for task in tasks)
         if params > c.param_depth:
             return f"parameters need {params} channels a column, of which there are {c.param_depth}"
         count = sum(instruction_count(task) for task in tasks)
@@ -271,7 +258,7 @@ class Scheduler:
     def _largest(self, node: Layer | MaxPool, at: int, stop: int) -> list[Task]:
         """Return tasks for as many tiles from `at` on as fit with their whole fan-in, else for a few, in parts."""
         lowering, c = self.lowering, self.configuration
-        name = f"{node.name}.sums"
+        name = f"{node.name} (sums)"
         sizes = [*range(lowering.align, stop - at, lowering.align), stop - at]
         for size in reversed(sizes):
             # Full rounds keep every column busy.
@@ -320,7 +307,7 @@ class Scheduler:
         for term in task.terms:
             if term.words[1] - term.words[0] > MAX_WORDS or max(term.kernel) > MAX_KERNEL:
                 return False
-        if least_rows(self.lowering, task) > c.weight_depth or least_params(self.lowering, task) > c.param_depth:
+        if self.lowering.task_rows(task) > c.weight_depth or self.lowering.task_params(task) > c.param_depth:
             return False
         start, stop = self._output_words(task)
         return stop - start <= MAX_WORDS and self._footprint(task, self._least_time(task), 1, 1) <= c.spike_depth

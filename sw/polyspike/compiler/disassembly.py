@@ -1,4 +1,4 @@
-"""Programs for readers: a listing of everything a device is told, and a table of what was decided for each layer."""
+"""Programs for readers: everything a device is told, as text."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from .program import Box, Program, Run, Segment, Upload
 
 def listing(program: Program) -> str:
     """Return the program as text: segments, writes, host steps, and each instruction with its index and word."""
-    return "\n".join(_lines(program)) + "\n"
+    return "\n".join(_lines(program))
 
 
 def _lines(program: Program) -> Iterator[str]:
@@ -54,33 +54,3 @@ def _segment(segment: Segment) -> Iterator[str]:
 def _box(box: Box) -> str:
     axes = ", ".join(f"{start}:{stop}" for start, stop in (box.time, box.rows, box.pixels, box.words))
     return f"{box.map}[{axes}] at {box.address}"
-
-
-def table(program: Program) -> str:
-    """Return the report as a text table, one line a layer."""
-    head = ("layer", "mapping", "cycles", "MACs", "weight rows", "map words", "where", "why")
-    body = [
-        (
-            each.layer,
-            each.mapping,
-            f"{each.cycles:,}",
-            f"{each.macs:,}",
-            f"{each.weight_rows:,}",
-            f"{each.output_words:,}",
-            each.residency,
-            each.reason,
-        )
-        for each in program.report
-    ]
-    cycles, macs = (sum(getattr(each, name) for each in program.report) for name in ("cycles", "macs"))
-    body.append(("total", "", f"{cycles:,}", f"{macs:,}", "", "", "", ""))
-    widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
-    numbers = range(2, 6)
-    lines = []
-    for row in (head, tuple("-" * width for width in widths), *body):
-        cells = [
-            cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
-            for column, cell in enumerate(row)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
