@@ -60,7 +60,7 @@ class Configuration:
     #: Width of a membrane potential, in bits.
     membrane_bits: int = 24
     #: Words each column fetches ahead.
-    prefetch: int = 4
+    prefetch: int = 8
     #: Largest payload of a link frame, in words.
     frame_words: int = 128
 

@@ -122,13 +122,14 @@ def _checked(node: Input, counts: NDArray[np.integer]) -> NDArray[np.int16]:
 @contextlib.contextmanager
 def _exact_convolutions() -> Iterator[None]:
     """Keep float32 convolutions plain: no bfloat16 or TF32, and no NNPACK, whose Winograd transforms round."""
-    before = torch.backends.mkldnn.conv.fp32_precision
-    torch.backends.mkldnn.conv.fp32_precision = "ieee"
+    onednn: Any = torch.backends.mkldnn  # `conv` is missing from its type stubs
+    before = onednn.conv.fp32_precision
+    onednn.conv.fp32_precision = "ieee"
     try:
         with torch.backends.nnpack.flags(enabled=False):
             yield
     finally:
-        torch.backends.mkldnn.conv.fp32_precision = before
+        onednn.conv.fp32_precision = before
 
 
 class _Model:

@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels: .npy, .npz or IDX (default: from a .npz)")
     parser.add_argument("--device", default="sim", help="where to run (default: sim)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    parser.add_argument(
-        "--batch", type=positive, metavar="N", help="images handed over at once (default: all)"
-    )
+    parser.add_argument("--batch", type=positive, metavar="N", help="images handed over at once (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write predictions, logits and figures as JSON")
     parser.add_argument("--counts", type=Path, metavar="FILE.npz", help="write every layer's spike counts")
     parser.add_argument("--profile", action="store_true", help="print the hardware counters of every layer")

@@ -1,1 +1,23 @@
 """From an integer network to a program: tiling, memory allocation, range proof, encoding. Needs no torch."""
+
+from .disassembly import listing
+from .file import load_program, save_program
+from .pipeline import compile
+from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
+
+__all__ = [
+    "Block",
+    "Box",
+    "Download",
+    "LayerReport",
+    "Program",
+    "Run",
+    "Segment",
+    "Step",
+    "Upload",
+    "Write",
+    "compile",
+    "listing",
+    "load_program",
+    "save_program",
+]

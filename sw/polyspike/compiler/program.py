@@ -129,7 +129,7 @@ class LayerReport:
     weight_rows: int
     #: words of the layer's output map
     output_words: int
-    #: "resident", or what is streamed
+    #: "resident", or what is streamed: "weights streamed", "maps streamed", "weights and maps streamed"
     residency: str
     #: why
     reason: str

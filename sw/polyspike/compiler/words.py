@@ -30,7 +30,8 @@ def pack_counts(counts: NDArray[np.integer], bits: int) -> NDArray[np.uint64]:
     padded[..., : codes.shape[-1]] = codes.astype(np.uint64)
     grouped = padded.reshape(*codes.shape[:-1], words, per_word)
     shifts = np.arange(per_word, dtype=np.uint64) * np.uint64(bits)
-    return np.bitwise_or.reduce(grouped << shifts, axis=-1)
+    packed: NDArray[np.uint64] = np.bitwise_or.reduce(grouped << shifts, axis=-1)
+    return packed
 
 
 def unpack_counts(words: NDArray[np.uint64], channels: int, bits: int, n_pos: int) -> NDArray[np.int16]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from polyspike.spec import FileFormatError
 
@@ -45,7 +45,12 @@ def write_tensors(path: Path | str, kind: str, version: int, header: Mapping[str
         "header": json.dumps(header, sort_keys=True),
         "digest": content_digest(header, arrays),
     }
-    save_file(arrays, str(path), metadata=metadata)
+    data = to_bytes(arrays, metadata=metadata)
+    # The library writes metadata in an order that changes from run to run; the same content must give the same bytes.
+    size = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
 
 
 def read_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, Any], Arrays]:

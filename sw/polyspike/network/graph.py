@@ -86,7 +86,7 @@ class Synapse:
     @property
     def depthwise(self) -> bool:
         """Whether output channel c sees input channel c and no other."""
-        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0]
+        return bool(self.weight.shape[1] == 1) and self.groups == self.weight.shape[0]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (height, width) of the output for a source of that size."""

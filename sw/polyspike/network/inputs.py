@@ -42,5 +42,5 @@ def quantize(node: Input, images: NDArray[np.uint8]) -> NDArray[np.int16]:
         [np.rint((pixel - mean) / std / node.scale) for mean, std in zip(node.mean, node.std, strict=True)]
     )
     table = np.clip(table, -node.counts.n_neg, node.counts.n_pos).astype(np.int16)
-    counts = table[np.arange(node.image[0])[None, :, None, None], images]
+    counts: NDArray[np.int16] = table[np.arange(node.image[0])[None, :, None, None], images]
     return counts.reshape(len(images), *node.shape)

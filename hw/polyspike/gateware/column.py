@@ -1,0 +1,105 @@
+"""A column: fetch, gather, lanes and fire, one behind the other."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from polyspike.spec import Configuration
+from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
+
+from . import layouts
+from .fetch import Fetch
+from .fire import Fire
+from .gather import Gather
+from .lanes import Lanes
+
+#: Sums that may be under way in a column: from the fetch of their words to the write of their counts.
+_TAGS = 16
+
+
+class Column(wiring.Component):
+    """L output channels of one position at a time, on an event stream of its own.
+
+    Rate: one event (L additions) a cycle while words are fetched in time and sums are fired in time.
+
+    Members
+    -------
+    layer : ``In(LAYER)``, constant while the column is not idle
+    item : ``In(stream.Signature(ITEM))``, positions to work on
+    request, word : the column's spike memory port, see `Fetch`
+    words : ``Out(stream.Signature(SPIKE_WRITE))``, results
+    write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
+    idle : ``Out(1)``, high when nothing is under way and all results are written
+    activity : ``Out(ACTIVITY)``, what the column did in this cycle
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        super().__init__(
+            {
+                "layer": In(layouts.LAYER),
+                "item": In(stream.Signature(layouts.ITEM)),
+                "request": Out(stream.Signature(ADDRESS_BITS)),
+                "word": In(WORD_BITS),
+                "words": Out(stream.Signature(layouts.SPIKE_WRITE)),
+                "write": In(layouts.COLUMN_WRITE),
+                "write_weights": In(1),
+                "write_params": In(1),
+                "idle": Out(1),
+                "activity": Out(layouts.ACTIVITY),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the block."""
+        m = Module()
+        m.submodules.fetch = fetch = Fetch(self.configuration)
+        m.submodules.gather = gather = Gather()
+        m.submodules.lanes = lanes = Lanes(self.configuration)
+        m.submodules.fire = fire = Fire(self.configuration)
+        layer = flipped(self.layer)
+        connect(m, layer, fetch.layer)
+        connect(m, layer.fire, fire.fire)
+        for block in (gather, lanes):
+            for index, each in enumerate(layouts.passes(layer)):
+                connect(m, each.weights, block.weights[index])
+        for block, enable in ((lanes, self.write_weights), (fire, self.write_params)):
+            m.d.comb += [block.write.eq(self.write), block.write_enable.eq(enable)]
+
+        connect(m, flipped(self.item), fetch.item)
+        connect(m, flipped(self.request), fetch.request)
+        connect(m, fetch.fetched, gather.fetched)
+        connect(m, gather.event, lanes.event)
+        connect(m, lanes.sums, fire.sums)
+        connect(m, fire.words, flipped(self.words))
+        m.d.comb += fetch.word.eq(self.word)
+
+        m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.TAG.size, depth=_TAGS)
+        m.d.comb += [
+            tags.w_data.eq(fetch.tag.p),
+            tags.w_en.eq(fetch.tag.valid),
+            fetch.tag.ready.eq(tags.w_rdy),
+            fire.tag.p.eq(tags.r_data),
+            fire.tag.valid.eq(tags.r_rdy),
+            tags.r_en.eq(fire.tag.ready),
+        ]
+
+        # A sum counts from its tag to the transfer of its last word.
+        under_way = Signal(range(2 * _TAGS))
+        m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
+        m.d.comb += self.idle.eq(~fetch.working & (under_way == 0))
+
+        waiting = gather.event.valid & ~gather.event.ready
+        adding = gather.event.valid & gather.event.ready & gather.event.p.add
+        nothing = ~waiting & ~adding
+        port = fetch.request.valid & ~fetch.request.ready
+        m.d.comb += [
+            self.activity.event.eq(adding),
+            self.activity.stall_drain.eq(waiting),
+            self.activity.stall_idle.eq(nothing & self.idle),
+            self.activity.stall_port.eq(nothing & ~self.idle & port),
+            self.activity.stall_fetch.eq(nothing & ~self.idle & ~port),
+            self.activity.word.eq(fetch.request.valid & fetch.request.ready),
+            self.activity.zero_word.eq(fetch.zero_word),
+        ]
+        return m

@@ -1,0 +1,346 @@
+"""Firing: from finished sums to spike counts or membranes, packed into words."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from polyspike.spec import Configuration
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import FIRE, FireKind
+
+from . import layouts
+
+#: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
+_EMITTED_BITS = 16
+
+
+class Threshold(wiring.Component):
+    """A pipeline that finds clip(floor(v / theta), -lo, n_pos) and the membrane after its reset, without a divider.
+
+    A negative v is searched as its complement ~v = -v - 1, because floor(v / theta) = -1 - floor(~v / theta); so one
+    unsigned search from the highest bit down serves both signs: bit k is taken when the quotient stays within its limit
+    and the rest is at least theta * 2^k. What remains, r, gives the new membrane: r for v >= 0, else theta - 1 - r.
+
+    Rate: one neuron a cycle while `enable`. Latency: `count_bits` + 2 enabled cycles.
+
+    Members
+    -------
+    enable : ``In(1)``, moves the pipeline
+    i : ``In``: `v`, `theta`, `lo`, `n_pos`, and `fires`, without which v passes unchanged
+    o : ``Out``: `count` and `rest`, the membrane after its reset
+    """
+
+    def __init__(self, membrane_bits: int, threshold_bits: int, count_bits: int) -> None:
+        self.membrane_bits, self.threshold_bits, self.count_bits = membrane_bits, threshold_bits, count_bits
+        super().__init__(
+            {
+                "enable": In(1),
+                "i": In(
+                    data.StructLayout(
+                        {
+                            "v": signed(membrane_bits),
+                            "theta": unsigned(threshold_bits),
+                            "lo": 8,
+                            "n_pos": 8,
+                            "fires": 1,
+                        }
+                    )
+                ),
+                "o": Out(data.StructLayout({"count": layouts.COUNT, "rest": signed(membrane_bits)})),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Enabled cycles from `i` to `o`."""
+        return self.count_bits + 2
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the block."""
+        m = Module()
+        step = data.StructLayout(
+            {
+                "rest": self.membrane_bits,
+                "theta": self.threshold_bits,
+                "quotient": self.count_bits,
+                "limit": 8,
+                "negative": 1,
+                # A negative membrane that may not fire: the complement is only undone.
+                "silent": 1,
+            }
+        )
+        stages = [Signal(step, name=f"search{stage}") for stage in range(self.count_bits + 1)]
+        negative = self.i.fires & (self.i.v < 0)
+        with m.If(self.enable):
+            m.d.sync += [
+                stages[0].rest.eq(Mux(negative, ~self.i.v, self.i.v)),
+                stages[0].theta.eq(self.i.theta),
+                stages[0].quotient.eq(0),
+                stages[0].limit.eq(
+                    Mux(~self.i.fires, 0, Mux(negative, Mux(self.i.lo == 0, 0, self.i.lo - 1), self.i.n_pos))
+                ),
+                stages[0].negative.eq(negative),
+                stages[0].silent.eq(negative & (self.i.lo == 0)),
+            ]
+        for stage, bit in enumerate(reversed(range(self.count_bits))):
+            before, after = stages[stage], stages[stage + 1]
+            difference = Signal(signed(self.membrane_bits + 1), name=f"difference{bit}")
+            # Signed, so that a membrane that only passes through does not look large.
+            m.d.comb += difference.eq(before.rest - (before.theta << bit)[: self.membrane_bits])
+            overflow = (before.theta << bit) >> self.membrane_bits != 0
+            fits = (before.quotient + (1 << bit)) <= before.limit
+            hit = fits & ~overflow & (difference >= 0)
+            with m.If(self.enable):
+                m.d.sync += [
+                    after.eq(before),
+                    after.rest.eq(Mux(hit, difference, before.rest)),
+                    after.quotient.eq(before.quotient | (hit << bit)),
+                ]
+        found = stages[-1]
+        with m.If(self.enable):
+            m.d.sync += [
+                self.o.count.eq(Mux(found.silent, 0, Mux(found.negative, -1 - found.quotient, found.quotient))),
+                self.o.rest.eq(
+                    Mux(found.negative, ~found.rest, found.rest) + Mux(found.negative & ~found.silent, found.theta, 0)
+                ),
+            ]
+        return m
+
+
+class Fire(wiring.Component):
+    """Fire a tile's lanes, `fire_width` a cycle, while the next sum accumulates.
+
+    Adds bias and the membrane carried over from the timestep before (or the initial potential), finds the spike count,
+    resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
+
+    Rate: a sum every lanes / fire_width cycles; at the second and later timesteps of a position it waits until the one
+    before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
+    6 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+
+    Members
+    -------
+    fire : ``In(descriptor(FIRE))``, constant while sums pass
+    sums : ``In(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
+    tag : ``In(stream.Signature(TAG))``, one for each sum
+    write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
+    words : ``Out(stream.Signature(SPIKE_WRITE))``
+    done : ``Out(2)``, number of sums that left the unit in this cycle, their words included
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        super().__init__(
+            {
+                "fire": In(layouts.descriptor(FIRE)),
+                "sums": In(stream.Signature(layouts.sums(configuration))),
+                "tag": In(stream.Signature(layouts.TAG)),
+                "write": In(layouts.COLUMN_WRITE),
+                "write_enable": In(1),
+                "words": Out(stream.Signature(layouts.SPIKE_WRITE)),
+                "done": Out(2),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the block."""
+        m = Module()
+        configuration = self.configuration
+        bits, lanes, width = configuration.membrane_bits, configuration.lanes, configuration.fire_width
+        groups = lanes // width
+        group_bits, width_bits = layouts.group_bits(configuration), width.bit_length() - 1
+        spikes = self.fire.kind == FireKind.SPIKE
+        raw = self.fire.kind == FireKind.RAW
+
+        # The sum that is being fired, lanes to go in the lowest places.
+        shift = Signal(layouts.sums(configuration))
+        tag = Signal(layouts.TAG)
+        firing = Signal()
+        group = Signal(group_bits)
+        last_group = group == groups - 1
+
+        # Stages behind the shift register. `carry` goes along with each group.
+        carry_layout = data.StructLayout(
+            {"valid": 1, "group": group_bits, "end": 1, "output": 16, "upper": 1, "first": 1, "last": 1}
+        )
+        depth = 3 + configuration.count_bits + 2
+        carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
+        move = Signal()
+        in_flight = Cat(stage.valid for stage in carry).any()
+
+        # Take a sum when the register is free or gets free. Membranes of the timestep before must be back first.
+        may_take = Signal()
+        m.d.comb += [
+            may_take.eq((~firing | (move & last_group)) & (self.tag.p.first | (~firing & ~in_flight))),
+            self.sums.ready.eq(may_take & self.tag.valid),
+            self.tag.ready.eq(may_take & self.sums.valid),
+        ]
+        with m.If(move & firing):
+            m.d.sync += [group.eq(group + 1), shift.eq(shift.as_value() >> (bits * width))]
+            with m.If(last_group):
+                m.d.sync += firing.eq(0)
+        with m.If(may_take & self.sums.valid & self.tag.valid):
+            m.d.sync += [shift.eq(self.sums.p), tag.eq(self.tag.p), firing.eq(1), group.eq(0)]
+
+        with m.If(move):
+            m.d.sync += [
+                carry[0].valid.eq(firing),
+                carry[0].group.eq(group),
+                carry[0].end.eq(last_group),
+                carry[0].output.eq(tag.output),
+                carry[0].upper.eq(tag.upper),
+                carry[0].first.eq(tag.first),
+                carry[0].last.eq(tag.last),
+            ]
+            for stage in range(1, depth):
+                m.d.sync += carry[stage].eq(carry[stage - 1])
+
+        counts, values = [], []
+        for lane in range(width):
+            count, value = self._neuron(m, lane, shift[lane], tag, group, carry, move, spikes, raw, width_bits)
+            counts.append(count)
+            values.append(value)
+
+        # Pack. Newcomers enter at the top; a word is complete when its lowest value has reached the bottom.
+        out = carry[-1]
+        word = Signal(WORD_BITS)
+        index = Signal(4)  # words of this tile that are complete
+        filled = Signal(range(16 // width))
+        wide = self.fire.wide
+        per_word = Mux(spikes, Mux(wide, 8 // width, 16 // width), 2 // width)
+        newcomers4 = Cat(count[:4] for count in counts)
+        newcomers8 = Cat(count[:8] for count in counts)
+        newcomers32 = Cat(_extend(value) for value in values)
+        packed = Signal(WORD_BITS)
+        with m.If(~spikes):
+            m.d.comb += packed.eq(Cat(word, newcomers32)[32 * width :])
+        with m.Elif(wide):
+            m.d.comb += packed.eq(Cat(word, newcomers8)[8 * width :])
+        with m.Else():
+            m.d.comb += packed.eq(Cat(word, newcomers4)[4 * width :])
+        complete = (filled + 1 == per_word) | out.end
+        # Membranes are written after the last timestep only.
+        wanted = (self.fire.kind != FireKind.MEMBRANE) | out.last
+        emit = out.valid & complete & wanted
+        half = spikes & ~wide & (lanes < 16)
+        ends = Signal()  # the word that waits for its transfer is the last one of a sum
+        room = ~self.words.valid | self.words.ready
+        m.d.comb += [
+            move.eq(~emit | room),
+            self.done.eq((self.words.valid & self.words.ready & ends) + (move & out.valid & out.end & ~wanted)),
+        ]
+        with m.If(self.words.ready):
+            m.d.sync += self.words.valid.eq(0)
+        with m.If(move & out.valid):
+            m.d.sync += [word.eq(packed), filled.eq(filled + 1)]
+            with m.If(complete):
+                m.d.sync += [filled.eq(0), index.eq(index + 1)]
+            with m.If(out.end):
+                m.d.sync += index.eq(0)
+        with m.If(move & emit):
+            m.d.sync += [
+                self.words.valid.eq(1),
+                self.words.p.address.eq(out.output + index),
+                # Half a word lies in the upper half now; the mask says which half of the memory's word it is for.
+                self.words.p.data.eq(Mux(half, packed[32:].replicate(2), packed)),
+                self.words.p.mask.eq(Mux(half, Mux(out.upper, 0b10, 0b01), 0b11)),
+                ends.eq(out.end),
+            ]
+        return m
+
+    def _neuron(
+        self,
+        m: Module,
+        lane: int,
+        total: Any,
+        tag: Any,
+        group: Signal,
+        carry: list[Any],
+        move: Signal,
+        spikes: Any,
+        raw: Any,
+        width_bits: int,
+    ) -> tuple[Any, Any]:
+        """Add the pipeline of the lanes `lane`, `lane + fire_width`, ...; return its count and value."""
+        configuration = self.configuration
+        bits, group_bits = configuration.membrane_bits, layouts.group_bits(configuration)
+        rows = configuration.param_depth // configuration.fire_width
+
+        # Parameters: two memories, because the host writes them in two words.
+        pair = data.StructLayout({"theta": configuration.threshold_bits, "bias": signed(bits)})
+        weighing = memory.Memory(shape=pair, depth=rows, init=[])
+        starting = memory.Memory(shape=signed(bits), depth=rows, init=[])
+        m.submodules[f"weighing{lane}"], m.submodules[f"starting{lane}"] = weighing, starting
+        row_read = (tag.params >> width_bits) + group
+        for part, bank in enumerate((weighing, starting)):
+            port = bank.write_port()
+            channel = self.write.address >> 1
+            mine = (channel[:width_bits] == lane) if width_bits else 1
+            m.d.comb += [
+                port.addr.eq(channel >> width_bits),
+                port.en.eq(self.write_enable & (self.write.address[0] == part) & mine),
+            ]
+            if part == 0:
+                m.d.comb += [
+                    port.data.theta.eq(self.write.data[:32]),
+                    port.data.bias.eq(self.write.data[32:].as_signed()),
+                ]
+            else:
+                m.d.comb += port.data.eq(self.write.data[:32].as_signed())
+        params, start = weighing.read_port(), starting.read_port()
+        m.d.comb += [params.addr.eq(row_read), start.addr.eq(row_read), params.en.eq(move), start.en.eq(move)]
+
+        # What a lane keeps from one timestep to the next.
+        kept = data.StructLayout({"rest": signed(bits), "emitted": _EMITTED_BITS})
+        keep = memory.Memory(shape=kept, depth=1 << group_bits, init=[])
+        m.submodules[f"keep{lane}"] = keep
+        keep_write, keep_read = keep.write_port(), keep.read_port()
+        m.d.comb += [keep_read.addr.eq(group), keep_read.en.eq(move)]
+
+        # Stage 0 beside the memories' outputs, stage 1 with bias, stage 2 the membrane.
+        membrane = signed(bits)
+        sum0 = Signal(membrane, name=f"sum0_{lane}")
+        sum1 = Signal(membrane, name=f"sum1_{lane}")
+        before1 = Signal(membrane, name=f"before1_{lane}")
+        emitted1 = Signal(_EMITTED_BITS, name=f"emitted1_{lane}")
+        theta1 = Signal(configuration.threshold_bits, name=f"theta1_{lane}")
+        lo = Signal(8, name=f"lo{lane}")
+        threshold = Threshold(bits, configuration.threshold_bits, configuration.count_bits)
+        m.submodules[f"threshold{lane}"] = threshold
+        emitted0 = Mux(carry[0].first, 0, keep_read.data.emitted)
+        n_neg = self.fire.n_neg
+        with m.If(move):
+            m.d.sync += [
+                sum0.eq(total),
+                sum1.eq(sum0 + Mux(raw, 0, params.data.bias)),
+                before1.eq(Mux(raw, 0, Mux(carry[0].first, start.data, keep_read.data.rest))),
+                emitted1.eq(emitted0),
+                theta1.eq(params.data.theta),
+                lo.eq(Mux(self.fire.rectified & (emitted0 < n_neg), emitted0, n_neg)),
+                threshold.i.v.eq(sum1 + before1),
+                threshold.i.theta.eq(theta1),
+                threshold.i.lo.eq(lo),
+                threshold.i.n_pos.eq(self.fire.n_pos),
+                threshold.i.fires.eq(spikes),
+            ]
+        m.d.comb += threshold.enable.eq(move)
+
+        emitted = [Signal(_EMITTED_BITS, name=f"emitted{stage}_{lane}") for stage in range(threshold.latency + 1)]
+        with m.If(move):
+            m.d.sync += emitted[0].eq(emitted1)
+            for stage in range(1, len(emitted)):
+                m.d.sync += emitted[stage].eq(emitted[stage - 1])
+        out = carry[-1]
+        m.d.comb += [
+            keep_write.addr.eq(out.group),
+            keep_write.en.eq(move & out.valid),
+            keep_write.data.rest.eq(threshold.o.rest),
+            keep_write.data.emitted.eq(emitted[-1] + threshold.o.count),
+        ]
+        return threshold.o.count, threshold.o.rest
+
+
+def _extend(value: Any) -> Any:
+    """Sign-extend a membrane to the 32 bits it has in a word."""
+    return Cat(value, value[-1].replicate(32 - len(value)))

@@ -1,0 +1,85 @@
+"""From spike words to events."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
+
+from . import layouts
+
+
+def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
+    """Return the signed count of a code: codes above `positive` are negative."""
+    return Mux(code > positive[:width], code - (1 << width), code)
+
+
+class Gather(wiring.Component):
+    """Turn each fetched word into events, one for each nonzero count; zero counts cost nothing.
+
+    A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
+    follows without a gap. A last word without anything in it gives one event that adds nothing.
+
+    Rate: one event a cycle. Latency: 2 cycles from a word to its first event.
+
+    Members
+    -------
+    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while words pass
+    fetched : ``In(stream.Signature(FETCHED))``
+    event : ``Out(stream.Signature(EVENT))``
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
+                "fetched": In(stream.Signature(layouts.FETCHED)),
+                "event": Out(stream.Signature(layouts.EVENT)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the block."""
+        m = Module()
+        current = Signal(layouts.FETCHED)
+        busy = Signal()
+        weights = layouts.select(m, self.weights, current.slot, "weights")
+
+        # The lowest nonzero count, and whether it is the only one left.
+        rest = Signal(layouts.MARKS)
+        index = Signal(range(layouts.MARKS))
+        m.d.comb += rest.eq(current.marks & (current.marks - 1))
+        for position in reversed(range(layouts.MARKS)):
+            with m.If(current.marks[position]):
+                m.d.comb += index.eq(position)
+        narrow = Array(current.word.word_select(position, 4) for position in range(16))[index]
+        wide = Array(current.word.word_select(position, 8) for position in range(8))[index[:3]]
+        count = Signal(layouts.COUNT)
+        m.d.comb += count.eq(
+            Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
+        )
+
+        free = Signal()
+        finished = Signal()
+        broadcast = weights.mode == PassMode.BROADCAST
+        m.d.comb += [
+            free.eq(~self.event.valid | self.event.ready),
+            finished.eq(rest == 0),
+            self.fetched.ready.eq(~busy | (free & finished)),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                self.event.valid.eq(busy),
+                self.event.p.row.eq(current.row + Mux(broadcast, index, 0)),
+                self.event.p.count.eq(count),
+                self.event.p.word.eq(current.word),
+                self.event.p.slot.eq(current.slot),
+                self.event.p.sub.eq(current.sub),
+                self.event.p.add.eq(current.marks != 0),
+                self.event.p.last.eq(current.last & finished),
+            ]
+            with m.If(busy):
+                m.d.sync += current.marks.eq(rest)
+        with m.If(self.fetched.ready):
+            m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p)]
+        return m

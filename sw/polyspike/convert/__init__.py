@@ -1,0 +1,25 @@
+"""From a float PyTorch network to the integer network: tracing, calibration, fine-tuning, quantization."""
+
+from .calibration import calibrate
+from .conversion import convert, to_network
+from .finetuning import finetune
+from .loading import load_model, load_state
+from .options import Method, Options
+from .quantized import QuantizedModel
+from .tracing import CONVERTIBLE, trace
+from .training import Schedule
+
+__all__ = [
+    "CONVERTIBLE",
+    "Method",
+    "Options",
+    "QuantizedModel",
+    "Schedule",
+    "calibrate",
+    "convert",
+    "finetune",
+    "load_model",
+    "load_state",
+    "to_network",
+    "trace",
+]

@@ -1,0 +1,69 @@
+"""Fine-tuning with the quantizer in the loop: what is trained is what the integer network will compute."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .quantized import QuantizedLayer, QuantizedModel
+from .training import Schedule, train
+
+#: Two epochs at a low rate: enough for a network that is converted nearly losslessly already.
+DEFAULT_SCHEDULE = Schedule(epochs=2, rate=0.01, decay=1e-4, warmup=0.1)
+
+
+def finetune(
+    model: QuantizedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    schedule: Schedule = DEFAULT_SCHEDULE,
+    *,
+    distill: bool = True,
+    resume: Path | None = None,
+    progress: bool = True,
+) -> QuantizedModel:
+    """Train a calibrated model's weights, biases and ranges; return the trained copy.
+
+    Roundings pass gradients straight through, ranges get those of learned step size quantization.
+
+    Parameters
+    ----------
+    model
+        What `calibrate` returned. At T > 1 all its timesteps are unrolled.
+    images, labels
+        Training images, uint8 [number, channels, height, width], and their classes, int64 [number].
+    schedule
+        How to train.
+    distill
+        Follow the float network's logits as well as the labels.
+    resume
+        A file that keeps the state after every epoch; fine-tuning continues from it when it exists.
+    progress
+        Show a progress bar.
+    """
+    trained = copy.deepcopy(model)
+    weights, others = [], []
+    for layer in trained.layers.values():
+        assert isinstance(layer, QuantizedLayer)
+        weights += [weight for weight in layer.weights if weight.requires_grad]
+        others += [layer.bias] if layer.bias.requires_grad else []
+        others += [layer.range] if layer.range is not None else []
+
+    def teacher(x: Tensor) -> Tensor:
+        return trained.network.run(x).flatten(1)
+
+    train(
+        trained,
+        images,
+        labels,
+        trained.prepare,
+        schedule,
+        teacher=teacher if distill else None,
+        groups=[{"params": weights}, {"params": others, "weight_decay": 0.0}],
+        resume=resume,
+        progress=progress,
+        label="finetune",
+    )
+    return trained

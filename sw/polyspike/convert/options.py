@@ -1,0 +1,104 @@
+"""What a user can choose about a conversion."""
+
+import dataclasses
+import enum
+
+from polyspike.network import CountRange
+from polyspike.spec import ConversionError
+
+
+class Method(enum.StrEnum):
+    """How a layer's range is chosen from its activations. See `ranges.py`."""
+
+    ENTROPY = "entropy"
+    MSE = "mse"
+    PERCENTILE = "percentile"
+    MAX = "max"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to quantize a network.
+
+    `mean` and `std` are the normalization the float network was trained with, one entry a channel: it sees
+    (pixel / 255 - mean) / std. A single entry serves all channels.
+
+    `counts` is the range of spike counts of layers with a ReLU, `signed_counts` that of layers without one. Left out,
+    they follow from `bits` and `timesteps`: at T = 1 the whole unsigned range for ReLU; above it a few counts are
+    negative, so that a neuron can take back what it emitted too early (a rectified layer, its sum over time never
+    below zero).
+
+    `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
+    over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
+    """
+
+    timesteps: int = 1
+    bits: int = 4
+    counts: CountRange | None = None
+    signed_counts: CountRange | None = None
+    method: Method = Method.ENTROPY
+    percentile: float = 99.9
+    per_channel: bool = False
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    correct_bias: bool = True
+    accumulator_bits: int = 24
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.timesteps <= 255:
+            raise ConversionError(f"timesteps is {self.timesteps}, but must be from 1 to 255")
+        if self.bits not in (4, 8):
+            raise ConversionError(f"bits is {self.bits}; spike counts have 4 or 8 bits")
+        if self.method not in tuple(Method):
+            raise ConversionError(f"method is {self.method!r}; there are {', '.join(Method)}")
+        if not 0 < self.percentile <= 100:
+            raise ConversionError(f"percentile is {self.percentile}, but must be above 0 and at most 100")
+        if any(value <= 0 for value in self.std) or not self.mean:
+            raise ConversionError(f"std is {self.std}, but every entry must be positive")
+        for name in ("counts", "signed_counts"):
+            counts = getattr(self, name)
+            if counts is not None and (
+                counts.bits not in (4, 8)
+                or counts.n_pos < 1
+                or not 0 <= counts.n_neg <= 1 << (counts.bits - 1)
+                or counts.n_neg + counts.n_pos >= 1 << counts.bits
+            ):
+                raise ConversionError(
+                    f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, "
+                    "n_neg at most half the codes, and all of them must fit"
+                )
+        if not 16 <= self.accumulator_bits <= 32:
+            raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")
+
+    @property
+    def relu_counts(self) -> CountRange:
+        """Counts of a layer with a ReLU."""
+        if self.counts is not None:
+            return self.counts
+        codes = (1 << self.bits) - 1
+        if self.timesteps == 1:
+            return CountRange(0, codes, self.bits)
+        # Measured on the demo network and ResNet-20: few negative counts suffice, and each costs range above.
+        return CountRange(1, codes - 1, self.bits)
+
+    @property
+    def linear_counts(self) -> CountRange:
+        """Counts of a layer without a ReLU."""
+        if self.signed_counts is not None:
+            return self.signed_counts
+        half = 1 << (self.bits - 1)
+        return CountRange(half, half - 1, self.bits)
+
+    def normalization(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std with one entry for each of `channels`."""
+        result = []
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) not in (1, channels):
+                raise ConversionError(f"{name} has {len(values)} entries, but the images have {channels} channels")
+            result.append(tuple(values) * channels if len(values) == 1 else tuple(values))
+        return result[0], result[1]
+
+    def replace(self, **changes: object) -> "Options":
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

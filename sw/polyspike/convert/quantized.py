@@ -1,0 +1,295 @@
+"""The quantized network as a torch module: float numbers that stand for integers, so that training can go through them.
+
+It computes what the integer network will compute, up to float rounding: weights are integers times a membrane unit,
+activations counts times a step. Gradients pass the roundings straight through; a layer's range is a learned parameter
+(learned step size quantization, Esser et al., ICLR 2020).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from polyspike.network import CountRange, Input, quantize
+from polyspike.spec import ConversionError
+
+from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, Term, sources
+from .options import Options
+from .scales import Units, membrane_units, round_half_up
+
+#: Spike counts of 8 bits, which pooling sums and pixels use.
+WIDE = 8
+
+
+class QuantizedLayer(nn.Module):
+    """One layer: its float weights and biases, and the range of its activations.
+
+    `range` is [1] or [channels]: the activation that n_pos spikes a timestep stand for. A pooling layer has no range
+    of its own, an output layer none at all.
+    """
+
+    def __init__(self, node: FloatLayer, counts: CountRange | None, rectified: bool, per_channel: bool):
+        super().__init__()
+        self.node = node
+        self.counts = counts
+        self.rectified = rectified
+        self.weights = nn.ParameterList(
+            nn.Parameter(term.weight.clone(), requires_grad=not term.fixed) for term in node.terms
+        )
+        self.bias = nn.Parameter(node.bias.clone(), requires_grad=node.role is not Role.POOL)
+        self.spiking = node.role in (Role.RELU, Role.SIGNED)
+        size = node.shape[0] if per_channel else 1
+        self.range = nn.Parameter(torch.ones(size), requires_grad=self.spiking) if self.spiking else None
+
+    @property
+    def step(self) -> Tensor:
+        """What one spike is worth, [1] or [channels], for a layer with a range."""
+        assert self.range is not None and self.counts is not None
+        return self.range / self.counts.n_pos
+
+    def units(self, steps: Sequence[Tensor]) -> Units:
+        """Return the layer's membrane units, given the steps of its sources ([channels] each)."""
+        scaled = [
+            scale_inputs(weight.detach(), step, term)
+            for term, weight, step in zip(self.node.terms, self.weights, steps, strict=True)
+        ]
+        target = self.step.detach().expand(self.node.shape[0]) if self.spiking else None
+        return membrane_units(scaled, target, self.counts.bits if self.counts else WIDE, self.node.name)
+
+    def sums(self, inputs: Sequence[Tensor], steps: Sequence[Tensor], exact: bool = False) -> Tensor:
+        """Return the layer's sums, quantized weights and bias used unless `exact`."""
+        units = None if exact else self.units(steps)
+        bias: Tensor = self.bias
+        if units is not None:
+            bias = bias + (round_half_up(bias / units.unit) * units.unit - bias).detach()
+        total = bias.view(-1, 1, 1)
+        for index, (term, weight, x, step) in enumerate(zip(self.node.terms, self.weights, inputs, steps, strict=True)):
+            if units is not None:
+                whole = units.weight(scale_inputs(weight.detach(), step, term), index) * units.worth(index)
+                weight = weight + (scale_inputs(whole, 1 / step, term) - weight).detach()
+            total = total + term.apply(x, weight)
+        return total
+
+    def fire(self, sums: Sequence[Tensor]) -> list[Tensor]:
+        """Return the activations a timestep, for the sums of every timestep."""
+        assert self.range is not None and self.counts is not None
+        if self.counts.n_neg and self.rectified and len(sums) == 1:
+            return [_fire(sums[0], self.range, 0, self.counts.n_pos)]
+        rest: Tensor | float = 0.0
+        emitted: Tensor | None = None
+        result = []
+        for index, x in enumerate(sums):
+            low: Tensor | float = float(self.counts.n_neg)
+            if self.rectified:
+                step = self.step.detach().view(-1, 1, 1)
+                low = 0.0 if emitted is None else (emitted / step).round().clamp(max=self.counts.n_neg)
+            potential = x + rest
+            spikes = _fire(potential, self.range, low, self.counts.n_pos)
+            result.append(spikes)
+            if index + 1 < len(sums):
+                rest = potential - spikes
+                emitted = spikes.detach() + (0.0 if emitted is None else emitted)
+        return result
+
+
+class _Fire(torch.autograd.Function):
+    """Rounding to counts: step * clip(floor(x / step + 1/2), -low, n_pos) with step = range / n_pos.
+
+    The gradient of x passes inside the range; that of the range is LSQ's: s - x / step inside, s outside, scaled by
+    1 / sqrt(values a step * n_pos), and by n_pos because the range is n_pos steps.
+    """
+
+    @staticmethod
+    def forward(ctx, x, span, low, n_pos):  # type: ignore[no-untyped-def]  # signature given by torch
+        step = (span / n_pos).view(-1, 1, 1)
+        scaled = x / step
+        code = torch.floor(scaled + 0.5)
+        low = -low if isinstance(low, Tensor) else torch.full((), -float(low))
+        clipped = torch.minimum(torch.maximum(code, low), torch.full((), float(n_pos)))
+        inside = clipped == code
+        ctx.save_for_backward(inside, torch.where(inside, clipped - scaled, clipped))
+        ctx.shape, ctx.n_pos = span.shape, n_pos
+        return clipped * step
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]  # signature given by torch
+        inside, slope = ctx.saved_tensors
+        product = (gradient * slope).float()
+        by_step = product.sum().view(1) if ctx.shape[0] == 1 else product.sum((0, 2, 3))
+        values = product[0].numel() / ctx.shape[0]
+        return gradient * inside, by_step * (ctx.n_pos / (values * ctx.n_pos) ** 0.5), None, None
+
+
+def _fire(x: Tensor, span: Tensor, low: Tensor | float, n_pos: int) -> Tensor:
+    result: Tensor = _Fire.apply(x, span, low, n_pos)  # type: ignore[no-untyped-call]  # torch has no types for it
+    return result
+
+
+def scale_inputs(weight: Tensor, step: Tensor, term: Term) -> Tensor:
+    """Multiply weights [out, in / groups, kh, kw] by a factor for each input channel [in]."""
+    if bool((step == step[0]).all()):
+        return weight * step[0]
+    outputs, inputs = weight.shape[:2]
+    factors = step.view(term.groups, 1, inputs).expand(term.groups, outputs // term.groups, inputs)
+    return weight * factors.reshape(outputs, inputs, 1, 1)
+
+
+class QuantizedModel(nn.Module):
+    """A network in quantized form. Made by `calibrate`; `finetune` trains it, `to_network` turns it into integers.
+
+    Called with inputs from `prepare`, it returns logits [batch, outputs] of `options.timesteps` timesteps. Its state
+    dict holds weights, biases and ranges by layer; `/` stands for the dots of module paths.
+    """
+
+    def __init__(self, network: FloatNetwork, options: Options):
+        super().__init__()
+        self.network = network
+        self.input = make_input(network, options)
+        self.options = options
+        self.layers = nn.ModuleDict()
+        #: counts every node emits
+        self.counts: dict[str, CountRange] = {network.input.name: self.input.counts}
+        for node in network.nodes[1:]:
+            if isinstance(node, FloatMaxPool):
+                if options.timesteps > 1:
+                    raise ConversionError(
+                        f"max pooling {node.name!r}: the largest count of each timestep is exact at T = 1 only, and "
+                        f"T = {options.timesteps} is asked for; use T = 1, or average pooling"
+                    )
+                self.counts[node.name] = self.counts[node.source]
+            elif isinstance(node, FloatLayer):
+                counts, rectified = self._counts_of(node)
+                if counts is not None:
+                    self.counts[node.name] = counts
+                self.layers[_key(node.name)] = QuantizedLayer(node, counts, rectified, options.per_channel)
+
+    def _counts_of(self, node: FloatLayer) -> tuple[CountRange | None, bool]:
+        if node.role is Role.RELU:
+            counts = self.options.relu_counts
+            return counts, counts.n_neg > 0
+        if node.role is Role.SIGNED:
+            return self.options.linear_counts, False
+        if node.role is Role.POOL:
+            return pooled_counts(self.counts[node.terms[0].source], node.terms[0].taps)[0], False
+        return None, False
+
+    def layer(self, name: str) -> QuantizedLayer:
+        """Return a layer by its name."""
+        layer = self.layers[_key(name)]
+        assert isinstance(layer, QuantizedLayer)
+        return layer
+
+    def with_options(self, options: Options) -> "QuantizedModel":
+        """Return a copy with the same weights and ranges under other options, e.g. more timesteps."""
+        other = QuantizedModel(self.network, options)
+        other.load_state_dict(self.state_dict())
+        return other.train(self.training)
+
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
+        """Turn images (uint8, [batch, channels, height, width]) into the input, float [batch, *input shape]."""
+        return torch.from_numpy(quantize(self.input, images).astype(np.float32)) * self.input.scale
+
+    def steps(self) -> dict[str, Tensor]:
+        """Return what one spike of every emitting node is worth, float [channels], without gradients."""
+        result = {self.network.input.name: torch.full((self.network.input.shape[0],), self.input.scale)}
+        for node in self.network.nodes[1:]:
+            if isinstance(node, FloatMaxPool):
+                result[node.name] = result[node.source]
+            elif isinstance(node, FloatLayer) and node.role is Role.POOL:
+                term = node.terms[0]
+                theta = pooled_counts(self.counts[term.source], term.taps)[1]
+                rows = scale_inputs(term.weight, result[term.source], term).flatten(1).amax(1)
+                # A row without weights (an added zero channel) emits nothing; any positive step will do.
+                result[node.name] = torch.where(rows > 0, rows, rows.amax()) * theta
+            elif isinstance(node, FloatLayer) and node.role is not Role.OUTPUT:
+                result[node.name] = self.layer(node.name).step.detach().expand(node.shape[0])
+        return result
+
+    def emit(self, node: FloatLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor]) -> list[Tensor]:
+        """Return the activations of a spiking node at each timestep, given its sources'."""
+        layer = self.layer(node.name)
+        if node.role is Role.POOL:
+            return self._pool(layer, values, steps)
+        return layer.fire(self.sums(node, values, steps))
+
+    def sums(
+        self, node: FloatLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor], exact: bool = False
+    ) -> list[Tensor]:
+        """Return a node's sums at each timestep; computed once where all of them are the same."""
+        layer = self.layer(node.name)
+        given = [steps[term.source] for term in node.terms]
+        streams = [values[term.source] for term in node.terms]
+        if all(x is stream[0] for stream in streams for x in stream):
+            return [layer.sums([stream[0] for stream in streams], given, exact)] * len(streams[0])
+        return [layer.sums(inputs, given, exact) for inputs in zip(*streams, strict=True)]
+
+    def _pool(self, layer: QuantizedLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor]) -> list[Tensor]:
+        term, counts = layer.node.terms[0], layer.counts
+        assert counts is not None
+        pooled = [term.apply(x) for x in values[term.source]]
+        theta = pooled_counts(self.counts[term.source], term.taps)[1]
+        if theta == 1:
+            return pooled
+        span = steps[layer.node.name] * counts.n_pos
+        result, rest = [], torch.zeros(())
+        for x in pooled:
+            result.append(_fire(x + rest, span, float(counts.n_neg), counts.n_pos))
+            rest = x + rest - result[-1]
+        return result
+
+    def forward(self, x: Tensor, observe: Callable[[str, list[Tensor]], None] | None = None) -> Tensor:
+        """Return logits [batch, outputs] (a map is flattened) for x from `prepare`.
+
+        `observe` gets every emitting node's name and activations [batch, channels, height, width] a timestep.
+        """
+        steps = self.steps()
+        values = {self.network.input.name: [x] * self.options.timesteps}
+        uses = self.network.last_use()
+        for node in self.network.nodes[1:]:
+            if isinstance(node, FloatMaxPool):
+                values[node.name] = [node.apply(value) for value in values[node.source]]
+            elif isinstance(node, FloatLayer) and node.role is not Role.OUTPUT:
+                values[node.name] = self.emit(node, values, steps)
+            elif isinstance(node, FloatLayer):
+                sums = self.sums(node, values, steps)
+                return (sum(sums[1:], start=sums[0]) / len(sums)).flatten(1)
+            if observe is not None:
+                observe(node.name, values[node.name])
+            for source in sources(node):
+                if uses[source] == node.name:
+                    values.pop(source, None)
+        raise AssertionError("the last node of a float network is its output layer")
+
+
+def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
+    """Return the counts of a sum over `taps` counts and its threshold: 1 (exact sums) where 8 bits hold them."""
+    if taps == 1:
+        return counts, 1
+    for theta in range(1, 1 << 16):
+        low, high = (int(np.floor(taps * value / theta + 0.5)) for value in (counts.n_neg, counts.n_pos))
+        if low <= 1 << (WIDE - 1) and low + high < 1 << WIDE:
+            return CountRange(low, max(high, 1), WIDE), theta
+    raise ConversionError(f"a pooling window of {taps} taps is too large")
+
+
+def make_input(network: FloatNetwork, options: Options) -> Input:
+    """Choose the input's counts: 8 bits over the range of normalized pixels. Zero is a count, so padding is exact."""
+    node = network.input
+    mean, std = options.normalization(node.image[0])
+    low = min(0.0, min(-m / s for m, s in zip(mean, std, strict=True)))
+    high = max((1 - m) / s for m, s in zip(mean, std, strict=True))
+    if high <= 0:
+        raise ConversionError(f"with mean {mean} no pixel is above zero after normalization; is it in units of 0..1?")
+    codes, half = (1 << WIDE) - 1, 1 << (WIDE - 1)
+    if low == 0:
+        scale, counts = high / codes, CountRange(0, codes, WIDE)
+    else:
+        scale = max((high - low) / (codes - 1), -low / half)
+        counts = CountRange(min(half, round(-low / scale)), max(1, round(high / scale)), WIDE)
+    return Input(node.name, node.shape, counts, scale, mean, std, node.image)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")

@@ -1,0 +1,45 @@
+"""The simulated gateware against the golden model: random networks, every spike count and membrane."""
+
+from collections.abc import Iterator
+
+import pytest
+from polyspike.compiler import compile
+from polyspike.cosim.random_networks import random_images, random_network
+from polyspike.driver import Device, Result, compare, open_device
+from polyspike.network import Network
+from polyspike.spec import named
+
+#: Networks a test runs one after the other; a test's name gives the first seed.
+_CHUNK = 10
+
+
+@pytest.fixture(scope="module", params=["tiny", "large"])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    with open_device("sim", request.param) as opened:
+        yield opened
+
+
+def golden_result(network: Network, images: object) -> Result:
+    with open_device("golden") as reference:
+        reference.load(compile(network, named("large")))
+        return reference.infer(images, trace=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", range(0, 200, _CHUNK))
+def test_no_integer_differs(device: Device, first: int) -> None:
+    for seed in range(first, first + _CHUNK):
+        network = random_network(seed)
+        configuration = device.identity.configuration
+        assert configuration is not None
+        print(f"seed {seed} on {configuration.name}: T = {network.timesteps}, {len(network.nodes)} nodes")
+        images = random_images(network, seed, 2)
+        device.load(compile(network, configuration))
+        expected = golden_result(network, images)
+        comparison = compare(device.infer(images, trace=True), expected)
+        assert comparison.differing == 0, f"seed {seed}: {comparison}"
+        # The same without reading layers back: no layer depends on being watched.
+        device.reset()
+        assert (device.infer(images).membranes == expected.membranes).all()
+        counters = device.counters()
+        stalls = counters.stall_fetch + counters.stall_port + counters.stall_drain + counters.stall_idle
+        assert counters.events + stalls == counters.cycles * configuration.columns
