@@ -11,7 +11,10 @@ from .quantized import QuantizedLayer, QuantizedModel
 from .training import Schedule, train
 
 #: Two epochs at a low rate: enough for a network that is converted nearly losslessly already.
-DEFAULT_SCHEDULE = Schedule(epochs=2, rate=0.01, decay=1e-4, warmup=0.1)
+DEFAULT_SCHEDULE = Schedule(epochs=2, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0)
+
+#: How much faster ranges learn than weights: there are few of them, and their gradients are scaled down.
+RANGE_RATE = 200.0
 
 
 def finetune(
@@ -44,12 +47,12 @@ def finetune(
         Show a progress bar.
     """
     trained = copy.deepcopy(model)
-    weights, others = [], []
+    weights, biases, ranges = [], [], []
     for layer in trained.layers.values():
         assert isinstance(layer, QuantizedLayer)
         weights += [weight for weight in layer.weights if weight.requires_grad]
-        others += [layer.bias] if layer.bias.requires_grad else []
-        others += [layer.range] if layer.range is not None else []
+        biases += [layer.bias] if layer.bias.requires_grad else []
+        ranges += [layer.range] if layer.range is not None else []
 
     def teacher(x: Tensor) -> Tensor:
         return trained.network.run(x).flatten(1)
@@ -61,7 +64,11 @@ def finetune(
         trained.prepare,
         schedule,
         teacher=teacher if distill else None,
-        groups=[{"params": weights}, {"params": others, "weight_decay": 0.0}],
+        groups=[
+            {"params": weights},
+            {"params": biases, "weight_decay": 0.0},
+            {"params": ranges, "weight_decay": 0.0, "lr": schedule.rate * RANGE_RATE},
+        ],
         resume=resume,
         progress=progress,
         label="finetune",

@@ -172,9 +172,9 @@ class FloatNetwork:
 
 
 def sources(node: FloatNode) -> tuple[str, ...]:
-    """Return the names a node reads."""
+    """Return the names a node reads, each once."""
     if isinstance(node, FloatInput):
         return ()
     if isinstance(node, FloatMaxPool):
         return (node.source,)
-    return tuple(term.source for term in node.terms)
+    return tuple(dict.fromkeys(term.source for term in node.terms))

@@ -105,18 +105,19 @@ class _Fire(torch.autograd.Function):
     def forward(ctx, x, span, low, n_pos):  # type: ignore[no-untyped-def]  # signature given by torch
         step = (span / n_pos).view(-1, 1, 1)
         scaled = x / step
-        code = torch.floor(scaled + 0.5)
-        low = -low if isinstance(low, Tensor) else torch.full((), -float(low))
-        clipped = torch.minimum(torch.maximum(code, low), torch.full((), float(n_pos)))
-        inside = clipped == code
-        ctx.save_for_backward(inside, torch.where(inside, clipped - scaled, clipped))
-        ctx.shape, ctx.n_pos = span.shape, n_pos
-        return clipped * step
+        code = (scaled + 0.5).floor_()
+        code = torch.maximum(code, -low).clamp_(max=n_pos) if isinstance(low, Tensor) else code.clamp_(-low, n_pos)
+        if ctx.needs_input_grad[0]:
+            slope = torch.sub(code, scaled, out=scaled)
+            inside = slope.abs() <= 0.5
+            ctx.save_for_backward(inside, torch.where(inside, slope, code))
+            ctx.shape, ctx.n_pos = span.shape, n_pos
+        return code * step
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]  # signature given by torch
         inside, slope = ctx.saved_tensors
-        product = (gradient * slope).float()
+        product = gradient.float() * slope
         by_step = product.sum().view(1) if ctx.shape[0] == 1 else product.sum((0, 2, 3))
         values = product[0].numel() / ctx.shape[0]
         return gradient * inside, by_step * (ctx.n_pos / (values * ctx.n_pos) ** 0.5), None, None

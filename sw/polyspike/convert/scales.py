@@ -89,7 +89,8 @@ def membrane_units(
 
     def fitted(shifts: Sequence[int], back: int = 0) -> Tensor:
         unit = finest(shifts)
-        return unit if target is None else target / (torch.floor(target / unit) - back).clamp(min=1)
+        # A hair above, so that a whole number is not taken for the one below it.
+        return unit if target is None else target / (torch.floor(target / unit * (1 + 1e-5)) - back).clamp(min=1)
 
     def error(units: Units) -> Tensor:
         total = torch.zeros_like(units.unit)
@@ -107,7 +108,7 @@ def membrane_units(
             relative = error(Units(fitted(tried), tried)) / (target.square() if target is not None else 1.0)
             options.append(float(relative.sum()))
         shifts[index] = min(range(len(options)), key=options.__getitem__)
-    while target is not None and bool((target < finest(shifts)).any()):
+    while target is not None and bool((target * (1 + 1e-5) < finest(shifts)).any()):
         if max(shifts) == LARGEST_SHIFT:
             raise ConversionError(
                 f"layer {name!r}: its weights are more than {LARGEST_WEIGHT << LARGEST_SHIFT} times larger than its "

@@ -25,13 +25,14 @@ class Schedule:
     """How to train: stochastic gradient descent with Nesterov momentum, one cycle of warm-up and cosine decay.
 
     `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the
-    images, `shift` moves them by up to so many pixels.
+    images, `shift` moves them by up to so many pixels. `clip` limits the norm of a step's gradients.
     """
 
     epochs: int
     rate: float
     batch: int = 128
     momentum: float = 0.9
+    clip: float | None = None
     decay: float = 5e-4
     warmup: float = 0.2
     flip: bool = True
@@ -124,6 +125,8 @@ def train(
                     loss = 0.5 * loss + 0.5 * F.cross_entropy(logits, wanted)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if schedule.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
             optimizer.step()
             total += loss.item()
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
