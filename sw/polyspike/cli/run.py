@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from .arguments import positive
+
 NAME = "run"
 SUMMARY = "run a program (.pspk) on images, on a device"
 DESCRIPTION = """\
@@ -24,14 +26,6 @@ examples:
   polyspike run net.pspk test.npz --limit 10 --profile --verify
   polyspike run net.pspk test.npy --labels labels.npy --counts counts.npz
 """
-
-
-def positive(text: str) -> int:
-    """Turn an argument into an integer above zero."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
