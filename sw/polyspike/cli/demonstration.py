@@ -121,7 +121,7 @@ class Demonstration:
                 "",
                 "events: cycles in which a column added a nonzero count to its lanes; density: nonzero counts in the "
                 "layer's input;",
-                "utilization: events / (cycles x columns); lanes used: lanes of a tile that stand for an output channel",
+                "utilization: events / (cycles x columns); lanes used: those of a tile that stand for a channel",
                 "",
                 f"{number(round(self.cycles_per_image))} cycles an image, {number(round(self.images_per_second))} "
                 f"images a second at {self.clock_mhz:g} MHz (simulated core rate, without the link)",
@@ -162,7 +162,7 @@ def demonstrate(
     say(f"calibrating on {number(CALIBRATION_IMAGES)} training images")
     training = fashion_mnist("train").first(CALIBRATION_IMAGES)
     calibrated = convert(model, training.images, Options(), name="demo", classes=test.classes)
-    networks = [
+    tuned = [
         convert(checkpoint.load_finetuned(Options(timesteps=steps)), name="demo", classes=test.classes)
         for steps in (1, 2)
     ]
@@ -170,16 +170,16 @@ def demonstrate(
     accuracies, seconds = [], 0.0
     for what, network in (
         ("T = 1, calibration alone", calibrated),
-        ("T = 1, fine-tuned", networks[0]),
-        ("T = 2, fine-tuned", networks[1]),
+        ("T = 1, fine-tuned", tuned[0]),
+        ("T = 2, fine-tuned", tuned[1]),
     ):
         say(f"golden model on {number(len(test))} images, {what}")
         start = time.perf_counter()
         accuracies.append(_accuracy(_golden(network, configuration, test.images, progress), test))
-        if network is networks[0]:
+        if network is tuned[0]:
             seconds = time.perf_counter() - start
 
-    program = compile(networks[0], configuration)
+    program = compile(tuned[0], configuration)
     some = test.first(simulated)
     say(f"device {device!r} on {number(len(some))} images, every count of every layer read back")
     with open_device(device, configuration) as opened:
