@@ -203,10 +203,12 @@ def test_input_counts():
     assert np.abs(counts * normalized.input.scale - wanted).max() <= 0.5 * normalized.input.scale + 1e-9
     shape = (1, 2, 1, 1)
     got = oracle.logits(normalized, counts[:4])
-    expected = float_logits(
-        build("plain"), images[:4], torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
-    )
+    expected = float_logits(build("plain"), images[:4], torch.tensor(mean).view(shape), torch.tensor(std).view(shape))
     assert relative_error(got, expected) < 0.05
+
+
+def test_method_by_name():
+    assert Options(method="mse").method is Method.MSE
 
 
 def test_pooling_counts():
@@ -229,7 +231,9 @@ def test_average_pooling_is_exact_where_it_fits():
 
 
 def test_wide_pooling_is_requantized():
-    model = nn.Sequential(conv(2, 4), nn.ReLU(), nn.AvgPool2d(6), conv(4, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4))
+    model = nn.Sequential(
+        conv(2, 4), nn.ReLU(), nn.AvgPool2d(6), conv(4, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4)
+    )
     images = images_for("plain", 64)
     network = convert(model, images, EIGHT)
     assert network["2"].neuron.theta[0] > 1

@@ -84,7 +84,10 @@ def test_cifar10_jpeg(tmp_path):
     np.savez(path, jpeg=jpeg, offsets=offsets, labels=np.array([3, 1, 2], np.uint8))
     data = datasets.cifar10_jpeg("test", tmp_path)
     assert data.images.shape == (3, 3, 32, 32) and data.labels.tolist() == [3, 1, 2]
-    assert np.abs(data.images[:, :, 8::16, 8::16].astype(int) - originals[:, 8::16, 8::16].transpose(0, 3, 1, 2)).max() < 30
+    assert (
+        np.abs(data.images[:, :, 8::16, 8::16].astype(int) - originals[:, 8::16, 8::16].transpose(0, 3, 1, 2)).max()
+        < 30
+    )
     assert len(datasets.cifar10_jpeg("test", tmp_path, limit=2)) == 2
     np.savez(path, jpeg=jpeg, offsets=offsets)
     with pytest.raises(InputError, match="has no array labels"):

@@ -51,9 +51,9 @@ def test_entropy_is_the_most_information():
 
 
 def test_entropy_ignores_a_single_outlier():
-    values = np.append(exponential(), np.float32(1000))
-    assert choose_range(values, UNSIGNED, rectified=True) < 100
-    assert choose_range(values, UNSIGNED, rectified=True, method=Method.MAX) == 1000
+    values = np.append(exponential(), np.float32(40))
+    assert choose_range(values, UNSIGNED, rectified=True) < 20
+    assert choose_range(values, UNSIGNED, rectified=True, method=Method.MAX) == 40
 
 
 @pytest.mark.parametrize("method", Method)
@@ -74,7 +74,7 @@ def test_negative_sums_do_not_matter_behind_a_relu(method):
 def test_signed_ranges_cover_both_polarities(method):
     values = np.random.default_rng(2).uniform(-4, 1, 20000).astype(np.float32)
     # 8 steps below zero are -4: a step of about 1/2, so 7 steps are 3.5.
-    assert choose_range(values, SIGNED, rectified=False, method=method) == pytest.approx(3.5, rel=0.07)
+    assert choose_range(values, SIGNED, rectified=False, method=method) == pytest.approx(3.5, rel=0.1)
 
 
 def test_more_timesteps_clip_less():

@@ -137,7 +137,10 @@ REFUSALS = {
     "product": (Wrap(lambda self, x: self.c(x) * 2, c=conv(2, 4)), "function 'mul'"),
     "constant": (Wrap(lambda self, x: self.c(x) + 1, c=conv(2, 4)), "adds a constant"),
     "alpha": (Wrap(lambda self, x: torch.add(self.c(x), x, alpha=2), c=conv(2, 2)), "alpha = 2"),
-    "broadcast": (Wrap(lambda self, x: self.c(x) + x.mean((2, 3), keepdim=True), c=conv(2, 2)), r"adds [2, 6, 6] and [2, 1, 1]"),
+    "broadcast": (
+        Wrap(lambda self, x: self.c(x) + x.mean((2, 3), keepdim=True), c=conv(2, 2)),
+        r"adds [2, 6, 6] and [2, 1, 1]",
+    ),
     "concatenation": (Wrap(lambda self, x: torch.cat([self.c(x), x], 1), c=conv(2, 4)), "function 'cat'"),
     "even same": (_net(nn.Conv2d(2, 4, 2, padding="same")), "even kernel (2, 2)"),
     "reflect": (_net(conv(2, 4, padding_mode="reflect")), "padding mode 'reflect'"),

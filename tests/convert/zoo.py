@@ -124,7 +124,9 @@ ZOO = {
     "valid": (lambda: nn.Sequential(conv(2, 5, padding="valid"), nn.ReLU(), *head(80)), (2, 6, 6)),
     "groups": (lambda: nn.Sequential(conv(2, 4), nn.ReLU(), conv(4, 6, groups=2), nn.ReLU(), *head(216)), (2, 6, 6)),
     "depthwise": (
-        lambda: nn.Sequential(conv(2, 4), nn.ReLU(), conv(4, 4, groups=4), nn.ReLU(), conv(4, 6, 1), nn.ReLU(), *head(216)),
+        lambda: nn.Sequential(
+            conv(2, 4), nn.ReLU(), conv(4, 4, groups=4), nn.ReLU(), conv(4, 6, 1), nn.ReLU(), *head(216)
+        ),
         (2, 6, 6),
     ),
     "batchnorm": (

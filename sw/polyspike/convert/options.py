@@ -51,6 +51,8 @@ class Options:
             raise ConversionError(f"bits is {self.bits}; spike counts have 4 or 8 bits")
         if self.method not in tuple(Method):
             raise ConversionError(f"method is {self.method!r}; there are {', '.join(Method)}")
+        # A plain string, as from a command line, becomes the method of that name.
+        object.__setattr__(self, "method", Method(self.method))
         if not 0 < self.percentile <= 100:
             raise ConversionError(f"percentile is {self.percentile}, but must be above 0 and at most 100")
         if any(value <= 0 for value in self.std) or not self.mean:

@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
     parser.add_argument("--images", type=int, help="use the first so many training images only")
     parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder of the checkpoints")
-    parser.add_argument("--work", type=Path, default=Path("build/train-demo"), help="folder of the state to resume from")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/train-demo"), help="folder of the state to resume from"
+    )
     chosen = parser.parse_args(arguments)
     run(chosen.epochs, chosen.finetune_epochs, chosen.seed, chosen.images, chosen.output, chosen.work)
 
@@ -53,7 +55,13 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
     model = DemoVGG().to(memory_format=torch.channels_last)
     name = f"{epochs}-{seed}-{len(training)}"
     train(
-        model, training.images, training.labels, pixels, schedule, resume=work / f"float-{name}.safetensors", label="float"
+        model,
+        training.images,
+        training.labels,
+        pixels,
+        schedule,
+        resume=work / f"float-{name}.safetensors",
+        label="float",
     )
     results = {"float": _accuracy(model, pixels(test.images), test)}
     print(f"float network: {results['float']:.2%} of {len(test)} test images")
