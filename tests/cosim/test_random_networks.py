@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from polyspike.compiler import compile
 from polyspike.cosim.random_networks import random_images, random_network
 from polyspike.driver import Device, Result, compare, open_device

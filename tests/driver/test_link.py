@@ -78,8 +78,6 @@ def test_every_second_frame_damaged(side: str, kind: str) -> None:
 @pytest.mark.parametrize("side", ["on_request", "on_response"])
 @pytest.mark.parametrize("at", range(6))
 def test_a_run_is_executed_exactly_once(side: str, kind: str, at: int) -> None:
-    if side == "on_request" and kind == "repeated":
-        pytest.skip("no transport repeats requests of itself")
     link, transport = make(**{side: lambda number, data: DAMAGE[kind](data) if number == at else data})
     transport.core.memories[Space.PROGRAM][:3] = np.array([1, 2, 3], np.uint64) << np.uint64(8)
     link.run(0, 1)

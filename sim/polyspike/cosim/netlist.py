@@ -1,8 +1,8 @@
 """From a Yosys netlist to C++ that simulates it: one clock, two-state, every signal in 64-bit words.
 
-The result is plain straight-line code: combinational cells in dependency order, then registers and memories, each updated
-after everything that reads its old value. It compiles in seconds where general-purpose simulators take minutes, because it
-knows that there is one clock and no unknown values.
+The result is plain straight-line code: combinational cells in dependency order, then registers and memories, each
+updated after everything that reads its old value. It compiles in seconds where general-purpose simulators take minutes,
+because it knows that there is one clock and no unknown values.
 """
 
 import dataclasses
@@ -70,7 +70,7 @@ class _Value:
             yield f"{self.name}_{index}", low, min(self.chunk, self.width - low)
 
 
-class _Loop(Exception):
+class _LoopError(Exception):
     """Words that depend on each other in a circle."""
 
     def __init__(self, words: set[str]) -> None:
@@ -94,8 +94,8 @@ def emit(netlist: str, top: str) -> str:
 
     Returns
     -------
-    C++ source of a struct `Design` with a `word` for each port, named `port_` and the port's name, and a method `cycle()`, which
-    computes the outputs from the inputs and the present state and then applies the clock edge.
+    C++ source of a struct `Design` with a `word` for each port, named `port_` and the port's name, and a method
+    `cycle()`, which computes the outputs from the inputs and the present state and then applies the clock edge.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def emit(netlist: str, top: str) -> str:
         generator = _Generator(module, split)
         try:
             return generator.generate()
-        except _Loop as loop:
+        except _LoopError as loop:
             # A vector whose bits depend on each other is a loop of words, but not of bits.
             values = {word.rpartition("_")[0] for word in loop.words} & generator.splittable
             if values <= split:
@@ -126,7 +126,6 @@ class _Generator:
         self.uses: set[str] = set()
         self.logic: list[Statement] = []
         self.updates: list[Statement] = []
-        self.state: list[str] = []
         self.initial: list[str] = []
         self.outputs: list[Statement] = []
         self.names = 0
@@ -201,10 +200,8 @@ class _Generator:
         for name, port in ports.items():
             if port["direction"] == "input" and name != "clk":
                 value = self.value(port["bits"])
-                for word, low, width in value.words():
-                    self.initial.append(f"word {word} = 0;")
-                    self.state.append(word)
-                    assert low == 0, "ports have at most 64 bits"
+                assert value.width <= WORD
+                self.initial.append(f"word {value.name}_0 = 0;")
         drives = []
         for name, cell in cells:
             kind, connections = cell["type"], cell["connections"]
@@ -367,7 +364,6 @@ class _Generator:
         for word, low, width in value.words():
             start = sum((initial.get(bit) == "1") << index for index, bit in enumerate(ports["Q"][low : low + width]))
             self.initial.append(f"word {word} = {start:#x}ull;")
-            self.state.append(word)
             code = self.expression(ports["D"][low : low + width])
             reset = ""
             if kind.startswith("$sdff"):
@@ -425,7 +421,6 @@ class _Generator:
                         new = f"({code} & ~{on}) | ({self.expression(data[low : low + size_])} & {on})"
                         code = f"({at} == {self.expression(address_)} ? ({new}) : {code})"
                 self.initial.append(f"word {word} = 0;")
-                self.state.append(word)
                 enabled = self.expression([ports["RD_EN"][port]])
                 self.updates.append(self.statement(word, f"{word} = {enabled} ? {code} : {word};"))
         if writers:
@@ -527,7 +522,7 @@ def _order_logic(logic: list[Statement], sinks: Iterable[Statement]) -> list[Sta
                 if word in done or word not in by_name:
                     continue
                 if word in inside:
-                    raise _Loop(set(active[active.index(word) :]))
+                    raise _LoopError(set(active[active.index(word) :]))
                 active.append(word)
                 inside.add(word)
                 stack.append((word, iter(sorted(by_name[word].uses))))
@@ -545,8 +540,8 @@ def _order_logic(logic: list[Statement], sinks: Iterable[Statement]) -> list[Sta
 def _order_updates(updates: list[Statement]) -> tuple[list[Statement], list[Statement]]:
     """Order updates so that each follows everything that reads the old value.
 
-    Where that is impossible, because registers read each other in a circle, one of them computes its next value first and takes it
-    in a commit at the end.
+    Where that is impossible, because registers read each other in a circle, one of them computes its next value first
+    and takes it in a commit at the end.
     """
     by_name = {statement.defines: statement for statement in updates}
     readers: dict[str, set[str]] = {name: set() for name in by_name}

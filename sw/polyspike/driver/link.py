@@ -15,9 +15,9 @@ from .ports import Transport
 class Link:
     """A memory port over a byte transport.
 
-    A request that gets no sound answer is repeated with the same sequence number, at most `attempts` times in all. READ
-    and WRITE may well happen twice; a RUN, whose program may overwrite its own input, does not, because the device knows
-    its number.
+    A request that gets no sound answer is repeated with the same sequence number, at most `attempts` times in all.
+    READ and WRITE may well happen twice; a RUN, whose program may overwrite its own input, does not, because the device
+    knows its number.
 
     Parameters
     ----------

@@ -1,0 +1,208 @@
+"""The native build flow, on a component small enough to build often. The accelerator itself is in tests/driver."""
+
+import itertools
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+
+from cosim.calculator import BLOCK_BYTES, RESULT_BYTES, Calculator
+from polyspike.cosim import build
+from polyspike.cosim.device import SimulatedTransport
+from polyspike.cosim.netlist import emit
+from polyspike.spec import TINY, DeviceError
+
+SOURCE = build.Source("calculator", "a calculator", Calculator)
+BLOCKS = np.random.default_rng(0).integers(0, 256, (24, BLOCK_BYTES)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    """A cache of its own, so that these tests do build."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("POLYSPIKE_CACHE")
+    os.environ["POLYSPIKE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["POLYSPIKE_CACHE"]
+    else:
+        os.environ["POLYSPIKE_CACHE"] = before
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[bytes]:
+    """What Amaranth's own simulator answers to the blocks, cycle by cycle as harness.cc proceeds."""
+    answers = []
+
+    async def bench(ctx) -> None:
+        # The harness resets for four cycles.
+        for block in BLOCKS:
+            out = []
+            position = 0
+            while position < BLOCK_BYTES or len(out) < RESULT_BYTES:
+                ctx.set(dut.rx.valid, position < BLOCK_BYTES)
+                ctx.set(dut.rx.payload, int(block[position]) if position < BLOCK_BYTES else 0)
+                ctx.set(dut.tx.ready, len(out) < RESULT_BYTES)
+                taken = ctx.get(dut.rx.ready) and position < BLOCK_BYTES
+                if ctx.get(dut.tx.valid) and len(out) < RESULT_BYTES:
+                    out.append(ctx.get(dut.tx.payload))
+                await ctx.tick()
+                position += bool(taken)
+            answers.append(bytes(out))
+
+    dut = Calculator()
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return answers
+
+
+def answers(transport: SimulatedTransport, blocks: np.ndarray) -> list[bytes]:
+    result = []
+    for block in blocks:
+        transport.write(block.tobytes())
+        result.append(transport.read(RESULT_BYTES, 1.0))
+    return result
+
+
+@pytest.mark.parametrize("engine", build.ENGINES)
+def test_computes_what_amaranths_simulator_does(engine: str, expected: list[bytes]) -> None:
+    if engine == "verilator":
+        try:
+            build._verilator()
+        except DeviceError as error:
+            pytest.skip(str(error))
+    transport = SimulatedTransport(build.library(SOURCE, engine))
+    for index, (got, right) in enumerate(itertools.zip_longest(answers(transport, BLOCKS), expected)):
+        assert got == right, f"block {index}"
+    transport.close()
+
+
+def test_devices_live_side_by_side(expected: list[bytes]) -> None:
+    path = build.library(SOURCE)
+    first, second = SimulatedTransport(path), SimulatedTransport(path)
+    assert answers(first, BLOCKS[:3]) == expected[:3]
+    assert answers(second, BLOCKS[:2]) == expected[:2]
+    assert answers(first, BLOCKS[3:4]) == expected[3:4]
+    first.close()
+    first.close()
+    assert answers(second, BLOCKS[2:3]) == expected[2:3]
+    with pytest.raises(DeviceError, match="closed"):
+        first.read(1, 1.0)
+
+
+def test_cycles_are_counted() -> None:
+    transport = SimulatedTransport(build.library(SOURCE))
+    assert transport.cycles == 0
+    transport.step(12_345)
+    assert transport.cycles == 12_345
+    answers(transport, BLOCKS[:1])
+    # One cycle a byte each way, and seven to compute.
+    assert transport.cycles == 12_345 + BLOCK_BYTES + 7 + RESULT_BYTES
+
+
+def test_silence_ends_a_read() -> None:
+    transport = SimulatedTransport(build.library(SOURCE))
+    assert transport.read(10, 1.0) == b""
+    transport.write(bytes(BLOCK_BYTES))
+    assert len(transport.read(RESULT_BYTES + 1, 1.0)) == RESULT_BYTES
+
+
+def test_a_second_build_is_a_look_into_the_cache(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = build.library(SOURCE)
+    capsys.readouterr()
+    stamp = first.stat().st_mtime_ns
+    assert build.library(SOURCE) == first
+    assert first.stat().st_mtime_ns == stamp
+    assert first.parent == cache
+    assert capsys.readouterr().err == ""
+    assert not list(cache.glob("build-*"))
+
+
+class Echo(wiring.Component):
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+    busy: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.rx.ready.eq(~self.tx.valid)
+        with m.If(self.rx.ready):
+            m.d.sync += [self.tx.valid.eq(self.rx.valid), self.tx.payload.eq(self.rx.payload)]
+        with m.Elif(self.tx.ready):
+            m.d.sync += self.tx.valid.eq(0)
+        return m
+
+
+def test_builders_at_the_same_time_build_once(capsys: pytest.CaptureFixture[str]) -> None:
+    source = build.Source("echo", "an echo", Echo)
+    paths = []
+    threads = [threading.Thread(target=lambda: paths.append(build.library(source))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(paths) == 3
+    assert len(set(paths)) == 1
+    assert capsys.readouterr().err.count("building the simulated device (an echo, native)") == 1
+    transport = SimulatedTransport(paths[0])
+    transport.write(b"hello")
+    assert transport.read(5, 1.0) == b"hello"
+
+
+def test_another_configuration_or_gateware_is_another_library() -> None:
+    keys = {build.core(TINY).key, build.core(TINY.replace(spike_depth=2048)).key, SOURCE.key}
+    assert len(keys) == 3
+    assert build.core(TINY).key == build.core(TINY.replace(name="other")).key
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match=r"C\+\+ compiler.*apt install g\+\+"):
+        build.library(SOURCE)
+
+
+def test_a_missing_verilator_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "g++").symlink_to(shutil.which("g++") or "g++")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match=r"no Verilator of version 5\.40 or later.*'native' needs none"):
+        build.library(SOURCE, "verilator")
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(DeviceError, match="unknown simulation engine 'magic'; there are native, verilator, cxxrtl"):
+        build.library(SOURCE, "magic")
+
+
+class Divider(Echo):
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.busy.eq(self.rx.payload // self.rx.payload[:3] == 9)
+        return m
+
+
+def test_what_cannot_be_translated_is_named(cache: Path) -> None:
+    with pytest.raises(DeviceError, match=r"of type \$divfloor cannot be simulated natively"):
+        build.library(build.Source("divider", "a divider", Divider))
+    assert not list(cache.glob("build-*"))
+
+
+def test_a_combinational_loop_is_refused() -> None:
+    """Amaranth refuses one by itself, so the netlist is written by hand: two inverters in a ring."""
+
+    def inverter(source: int, target: int) -> dict:
+        return {"type": "$not", "parameters": {"A_SIGNED": "0"}, "connections": {"A": [source], "Y": [target]}}
+
+    ports = {"clk": {"direction": "input", "bits": [2]}, "out": {"direction": "output", "bits": [3]}}
+    top = {"ports": ports, "cells": {"a": inverter(3, 4), "b": inverter(4, 3)}, "netnames": {}}
+    with pytest.raises(DeviceError, match="combinational loop"):
+        emit(json.dumps({"modules": {"top": top}}), "top")
