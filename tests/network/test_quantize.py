@@ -6,7 +6,6 @@ import pytest
 from polyspike.network import CountRange, Input, quantize
 from polyspike.spec import InputError
 
-
 SIGNED = CountRange(128, 127, 8)
 
 
