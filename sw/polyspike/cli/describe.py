@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from polyspike.compiler import Program
 from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Node, Synapse, membrane_ranges
 from polyspike.spec import NAMED
@@ -123,8 +121,3 @@ def configuration_table() -> str:
     ]
     rows.append(("digest", *(each.digest for each in configurations)))
     return table(("configuration", *(each.name for each in configurations)), rows)
-
-
-def density(counts: "np.ndarray[tuple[int, ...], np.dtype[np.int16]]") -> float:
-    """Return the fraction of counts that are not zero."""
-    return float(np.count_nonzero(counts)) / counts.size

@@ -60,8 +60,8 @@ def instruction_set() -> str:
         headings = ("field", "bits", "width", "values", "meaning")
         parts += [f"### {each.name}", each.doc, markdown(headings, rows, left=5)]
     for name, enumeration in (("Pass modes", instructions.PassMode), ("Fire kinds", instructions.FireKind)):
-        rows = [(f"`{member.name}`", str(member.value)) for member in enumeration]
-        parts += [f"## {name}", markdown(("name", "value"), rows)]
+        members = [(f"`{member.name}`", str(member.value)) for member in enumeration]
+        parts += [f"## {name}", markdown(("name", "value"), members)]
     parts.append(
         f"A layer adds up at most {instructions.PASS_SLOTS} passes before it fires; bits above the last field of an "
         "instruction are zero."

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from .arguments import positive
+
 NAME = "run"
 SUMMARY = "run a program (.pspk) on images, on a device"
 DESCRIPTION = """\
@@ -24,14 +26,6 @@ examples:
   polyspike run net.pspk test.npz --limit 10 --profile --verify
   polyspike run net.pspk test.npy --labels labels.npy --counts counts.npz
 """
-
-
-def positive(text: str) -> int:
-    """Turn an argument into an integer above zero."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +50,9 @@ def execute(options: argparse.Namespace) -> int:
     import numpy as np
 
     from polyspike.compiler import load_program
+    from polyspike.driver import compare, open_device
 
-    from .execution import compare, execute_batches, profile_table
+    from .figures import figures, figures_table
     from .images import check_lengths, load_images, load_labels
     from .text import number, percent, table
 
@@ -71,15 +66,9 @@ def execute(options: argparse.Namespace) -> int:
     if labels is not None:
         labels = labels[: len(images)]
     trace = options.verify or options.counts is not None
-    result = execute_batches(
-        options.device,
-        program,
-        images.pixels,
-        batch=options.batch,
-        trace=trace,
-        profile=options.profile,
-        progress=not options.quiet,
-    )
+    with open_device(options.device, program.configuration) as device:
+        device.load(program)
+        result = device.infer(images.pixels, progress=not options.quiet, trace=trace, profile=options.profile)
 
     classes = program.network.classes
     names = images.names or tuple(str(index) for index in range(len(images)))
@@ -107,16 +96,18 @@ def execute(options: argparse.Namespace) -> int:
         accuracy = float(np.mean(result.predictions == labels))
         summary["accuracy"] = accuracy
         print(f"accuracy: {percent(accuracy, 2)} of {number(len(images))} images")
-    if options.profile and result.profile is not None:
-        print(profile_table(result.profile, program.configuration, len(images)))
-        summary["layers"] = [layer.to_dict() for layer in result.profile]
+    if result.profile is not None:
+        layers = figures(program, result)
+        print(figures_table(layers, program.configuration))
+        summary["layers"] = [layer.to_dict() for layer in layers]
     status = 0
     if options.verify:
-        golden = execute_batches("golden", program, images.pixels, trace=True, progress=not options.quiet)
-        compared, differing = compare(result, golden)
-        summary |= {"integers_compared": compared, "integers_differing": differing}
-        print(f"{number(differing)} of {number(compared)} integers differ from the golden model")
-        status = 1 if differing else 0
+        with open_device("golden") as golden:
+            golden.load(program)
+            comparison = compare(result, golden.infer(images.pixels, progress=not options.quiet, trace=True))
+        summary |= {"integers_compared": comparison.compared, "integers_differing": comparison.differing}
+        print(f"{options.device} against the golden model: {comparison}")
+        status = 1 if comparison.differing else 0
     if options.counts is not None:
         np.savez_compressed(options.counts, allow_pickle=False, **(result.counts or {}))
         print(f"{options.counts}: spike counts of {len(result.counts or {})} layers")

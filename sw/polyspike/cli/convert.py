@@ -1,0 +1,83 @@
+"""`polyspike convert`: from a trained PyTorch network to an integer network."""
+
+import argparse
+from pathlib import Path
+
+from .arguments import positive
+
+NAME = "convert"
+SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
+DESCRIPTION = """\
+Convert a trained network to an integer network of polarity multi-spike neurons. The network is built by a Python file,
+which is executed; its weights are a state dict in safetensors (no pickle is ever loaded). The calibration images are
+some hundred images like those it was trained on; they choose each layer's range.
+"""
+EPILOG = """\
+MODEL.py defines `model`: a torch.nn.Module, or a function or class that makes one when called without arguments.
+Save a state dict with safetensors.torch.save_file(model.state_dict(), "net.safetensors").
+
+examples:
+  polyspike convert net.py --weights net.safetensors --images calibration.npz
+  polyspike convert net.py --weights net.safetensors --images train/ --mean 0.5 --std 0.25 --timesteps 2
+  polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
+"""
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+_fractions.__name__ = "list of numbers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("model", metavar="MODEL.py[:NAME]", help="Python file that builds the network (default: model)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="state dict, safetensors")
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="IMAGES", help="calibration images: .npz, .npy, PNG folder, IDX"
+    )
+    parser.add_argument("--limit", type=positive, default=512, metavar="N", help="use the first N (default: 512)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.psnn", help="default: beside the Python file")
+    parser.add_argument("--timesteps", type=positive, default=1, metavar="T", help="timesteps (default: 1)")
+    parser.add_argument("--bits", type=int, choices=(4, 8), default=4, help="bits of a spike count (default: 4)")
+    parser.add_argument(
+        "--method",
+        choices=("entropy", "mse", "percentile", "max"),
+        default="entropy",
+        help="how each layer's range is chosen (default: entropy)",
+    )
+    parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
+    parser.add_argument(
+        "--mean", type=_fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
+    )
+    parser.add_argument("--std", type=_fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
+    parser.add_argument("--classes", metavar="A,B,...", help="names of the outputs")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from polyspike.convert import Method, Options, convert, load_model
+    from polyspike.network import save
+
+    from .describe import describe_network
+    from .images import load_images
+
+    source, _, attribute = options.model.partition(":")
+    images = load_images(options.images).first(options.limit)
+    model = load_model(source, options.weights, attribute or "model")
+    chosen = Options(
+        timesteps=options.timesteps,
+        bits=options.bits,
+        method=Method(options.method),
+        per_channel=options.per_channel,
+        mean=options.mean,
+        std=options.std,
+    )
+    classes = tuple(options.classes.split(",")) if options.classes else ()
+    network = convert(model, images.pixels, chosen, classes=classes)
+    output = options.output or Path(source).with_suffix(".psnn")
+    save(network, output)
+    print(describe_network(network))
+    print(f"\n{output}: written; calibrated on {len(images)} images")
+    return 0
