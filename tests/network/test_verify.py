@@ -150,6 +150,7 @@ SCALE = FULL["conv"].scale
         ({"weight": with_value(WEIGHT, -128)}, "weights are symmetric, -127 to 127; one is -128"),
         ({"weight": WEIGHT[:4]}, "weight has 4 output channels, the layer 6"),
         ({"groups": 0}, "0 groups do not divide the channels"),
+        ({"groups": 3}, "3 groups do not divide the channels"),
         ({"groups": 4}, "4 groups do not divide the channels"),
         ({"groups": 1}, "weight has 2 input channels a group, the source 4"),
         ({"weight": WEIGHT[:, :1]}, "weight has 1 input channels a group, the source 2"),
