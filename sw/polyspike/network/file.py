@@ -67,15 +67,11 @@ def read_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, A
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
+            # Before the tensors: those of another kind of file may have types that numpy does not know.
+            _check_kind(path, metadata, kind, version)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise FileFormatError(f"{path}: not a readable safetensors file, or truncated ({error})") from None
-    if metadata.get("kind") != kind:
-        raise FileFormatError(f"{path}: holds {metadata.get('kind', 'plain tensors')!r}, but a {kind!r} file is needed")
-    if metadata.get("version") != str(version):
-        raise FileFormatError(
-            f"{path}: format version {metadata.get('version')}, but this release reads version {version}"
-        )
     try:
         header = json.loads(metadata["header"])
     except (KeyError, ValueError):
@@ -83,6 +79,15 @@ def read_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, A
     if metadata.get("digest") != content_digest(header, arrays):
         raise FileFormatError(f"{path}: the content does not match its digest; the file was altered or damaged")
     return header, arrays
+
+
+def _check_kind(path: Path, metadata: Mapping[str, str], kind: str, version: int) -> None:
+    if metadata.get("kind") != kind:
+        raise FileFormatError(f"{path}: holds {metadata.get('kind', 'plain tensors')!r}, but a {kind!r} file is needed")
+    if metadata.get("version") != str(version):
+        raise FileFormatError(
+            f"{path}: format version {metadata.get('version')}, but this release reads version {version}"
+        )
 
 
 def kind(path: Path | str) -> str:
@@ -167,7 +172,10 @@ def save(network: Network, path: Path | str) -> None:
 def load(path: Path | str) -> Network:
     """Read a network. Raises FileFormatError or NetworkError when the file is not sound."""
     header, arrays = read_tensors(path, KIND, VERSION)
-    return from_header(header, arrays)
+    try:
+        return from_header(header, arrays)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
 
 
 def _counts(counts: CountRange) -> list[int]:

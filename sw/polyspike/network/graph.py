@@ -27,8 +27,8 @@ Shape = tuple[int, int, int]
 class CountRange:
     """The spike counts a node may emit in one timestep: -n_neg .. n_pos, in `bits` bits.
 
-    Any split with n_neg + n_pos < 2^bits is legal: counts travel in two's complement cut to `bits`, and a code above
-    n_pos is negative.
+    Any split with n_pos >= 1, n_neg <= 2^(bits - 1) and n_neg + n_pos < 2^bits is legal: counts travel in two's
+    complement cut to `bits`, and a code above n_pos is negative.
     """
 
     n_neg: int

@@ -62,6 +62,7 @@ def verify(network: Network) -> Network:
                 where,
                 f"mean and std need one entry for each of {node.image[0]} image channels",
             )
+            need(all(value > 0 for value in node.std), where, f"std is {node.std}, but every entry must be positive")
         elif isinstance(node, MaxPool):
             need(
                 network.timesteps == 1,

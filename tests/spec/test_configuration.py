@@ -1,0 +1,158 @@
+"""Configurations: what is refused and how, digests, names, and the sizes that follow from them."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from polyspike.spec import LARGE, NAMED, SMALL, TINY, Configuration, ConfigurationError, memory, named
+from polyspike.spec.memory import Space
+
+POWER = "a power of two from 64 to 65536"
+INTEGER = "an integer"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "right"),
+    [
+        ("name", "", "a non-empty string"),
+        ("name", 5, "a non-empty string"),
+        ("columns", 3, "1, 2, 4, 8 or 16"),
+        ("columns", 0, "1, 2, 4, 8 or 16"),
+        ("columns", 32, "1, 2, 4, 8 or 16"),
+        ("lanes", 4, "8 or 16"),
+        ("lanes", 32, "8 or 16"),
+        ("weight_depth", 1000, POWER),
+        ("weight_depth", 32, POWER),
+        ("spike_depth", 131072, POWER),
+        ("param_depth", 0, POWER),
+        ("program_depth", -64, POWER),
+        ("read_ports", 0, "1, 2 or 4 and no more than there are columns"),
+        ("read_ports", 3, "1, 2 or 4 and no more than there are columns"),
+        ("read_ports", 8, "1, 2 or 4 and no more than there are columns"),
+        ("fire_width", 3, "1 or 2"),
+        ("count_bits", 6, "4 or 8"),
+        ("membrane_bits", 15, "from 16 to 32"),
+        ("membrane_bits", 33, "from 16 to 32"),
+        ("prefetch", 2, "4, 8, 16, 32 or 64"),
+        ("prefetch", 12, "4, 8, 16, 32 or 64"),
+        ("prefetch", 128, "4, 8, 16, 32 or 64"),
+        ("frame_words", 4, "a power of two from 8 to 1024"),
+        ("frame_words", 2048, "a power of two from 8 to 1024"),
+        ("columns", 8.0, INTEGER),
+        ("lanes", "16", INTEGER),
+        ("fire_width", True, INTEGER),
+        ("membrane_bits", None, INTEGER),
+    ],
+)
+def test_a_broken_invariant_names_field_value_and_range(field: str, value: object, right: str) -> None:
+    name = value if field == "name" else "large"
+    message = f"configuration {name!r}: {field} = {value!r}, but it must be {right}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        LARGE.replace(**{field: value})
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        Configuration.from_dict({**LARGE.to_dict(), field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("columns", (2, 4, 8, 16)),
+        ("lanes", (8, 16)),
+        ("weight_depth", (64, 65536)),
+        ("read_ports", (1, 2, 4)),
+        ("fire_width", (1, 2)),
+        ("count_bits", (4, 8)),
+        ("membrane_bits", (16, 24, 32)),
+        ("prefetch", (4, 64)),
+        ("frame_words", (8, 1024)),
+    ],
+)
+def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) -> None:
+    for value in values:
+        assert getattr(LARGE.replace(**{field: value}), field) == value
+
+
+def test_no_more_read_ports_than_columns() -> None:
+    assert TINY.replace(columns=2, read_ports=2).read_ports == 2
+    with pytest.raises(ConfigurationError, match=r"read_ports = 2, but it must be .*no more than there are columns"):
+        TINY.replace(read_ports=2)
+    with pytest.raises(ConfigurationError, match="read_ports = 2"):
+        LARGE.replace(columns=1)
+
+
+def test_replace_changes_a_copy() -> None:
+    changed = TINY.replace(name="other", weight_depth=64)
+    assert (changed.name, changed.weight_depth, changed.spike_depth) == ("other", 64, TINY.spike_depth)
+    assert TINY.weight_depth == 1024
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TINY.columns = 2  # type: ignore[misc]
+
+
+def test_unknown_and_missing_fields_are_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown configuration field 'cores'; known are .*columns.*lanes"):
+        TINY.replace(cores=4)
+    with pytest.raises(ConfigurationError, match=r"unknown configuration field 'cores'; known are name, columns"):
+        Configuration.from_dict({**TINY.to_dict(), "cores": 4})
+    for field in dataclasses.fields(Configuration):
+        fields = TINY.to_dict()
+        del fields[field.name]
+        with pytest.raises(ConfigurationError, match=f"configuration field '{field.name}' is missing"):
+            Configuration.from_dict(fields)
+
+
+@pytest.mark.parametrize("configuration", NAMED.values(), ids=lambda c: c.name)
+def test_plain_values_survive_json(configuration: Configuration) -> None:
+    assert Configuration.from_dict(json.loads(json.dumps(configuration.to_dict()))) == configuration
+
+
+#: Another legal value for every field.
+OTHER = {
+    "columns": 4,
+    "lanes": 8,
+    "weight_depth": 64,
+    "spike_depth": 64,
+    "param_depth": 64,
+    "program_depth": 64,
+    "read_ports": 1,
+    "fire_width": 1,
+    "count_bits": 4,
+    "membrane_bits": 25,
+    "prefetch": 16,
+    "frame_words": 8,
+}
+
+
+def test_the_digest_names_the_hardware_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch("[0-9a-f]{16}", LARGE.digest)
+    assert LARGE.replace(name="another").digest == LARGE.digest
+    assert Configuration.from_dict(dict(reversed(LARGE.to_dict().items()))).digest == LARGE.digest
+    assert {"name", *OTHER} == {field.name for field in dataclasses.fields(Configuration)}
+    digests = [LARGE.replace(**{field: value}).digest for field, value in OTHER.items()]
+    assert len({LARGE.digest, *digests}) == 1 + len(OTHER)
+    before = LARGE.digest
+    monkeypatch.setattr("polyspike.spec.configuration.ARCHITECTURE_VERSION", 999)
+    assert LARGE.digest != before
+
+
+def test_configurations_are_found_by_name() -> None:
+    assert {"tiny": TINY, "small": SMALL, "large": LARGE} == NAMED
+    assert [named(name) for name in NAMED] == [TINY, SMALL, LARGE]
+    assert len({configuration.digest for configuration in NAMED.values()}) == 3
+    with pytest.raises(ConfigurationError, match="unknown configuration 'huge'; there are tiny, small, large"):
+        named("huge")
+
+
+def test_sizes_follow_from_the_fields() -> None:
+    assert (TINY.weight_row_words, LARGE.weight_row_words) == (1, 2)
+    # theta * 2^4 has to fit beside the sign and a bit of headroom: at most 2^(A-2) / 2^4.
+    assert TINY.threshold_bits == 19
+    assert (1 << 18).bit_length() == TINY.threshold_bits
+    assert {space: memory.depth(LARGE, space) for space in Space} == {
+        Space.SPIKES: 4096,
+        Space.WEIGHTS: 2048 * 2,
+        Space.PARAMS: 1024 * 2,
+        Space.PROGRAM: 512,
+        Space.REGISTERS: 11,
+    }
