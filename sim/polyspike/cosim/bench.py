@@ -91,7 +91,9 @@ def _awaken(text: str) -> str:
     waiting.
     """
     awake = r"if (\\$awake ) begin end"
-    text = re.sub(r"^module .*;$", r"\g<0>\n  reg \\$awake = 0;\n  initial #0 \\$awake = 1;", text, flags=re.MULTILINE)
+    starter = r"\g<0>\n  reg \\$awake = 0;\n  initial #0 \\$awake = 1;"
+    # A long list of ports goes over several lines.
+    text = re.sub(r"^module [^;]*;$", starter, text, flags=re.MULTILINE)
     text = re.sub(r"always @\*\n\s*(\S.*;)$", rf"always @* begin {awake} \1 end", text, flags=re.MULTILINE)
     return re.sub(r"always @\* begin$", rf"always @* begin {awake}", text, flags=re.MULTILINE)
 
