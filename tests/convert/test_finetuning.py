@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from convert import oracle
 from torch import nn
 
+from convert import oracle
 from polyspike.convert import Options, Schedule, calibrate, finetune, to_network
 from polyspike.convert.quantized import _fire
 from polyspike.convert.training import augment, predict, train
@@ -70,7 +70,7 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path):
     schedule = dataclasses.replace(SCHEDULE, epochs=2)
     whole = finetune(calibrated, images, labels, schedule, progress=False, resume=tmp_path / "whole.safetensors")
 
-    class Interrupted(Exception):
+    class StopTrainingError(Exception):
         pass
 
     calls = 0
@@ -80,11 +80,11 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path):
         nonlocal calls
         calls += 1
         if calls > 10:
-            raise Interrupted
+            raise StopTrainingError
         return original(self, progress)
 
     part = tmp_path / "part.safetensors"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopTrainingError):
         patch.setattr(Schedule, "rate_at", rate_at)
         finetune(calibrated, images, labels, schedule, progress=False, resume=part)
     resumed = finetune(calibrated, images, labels, schedule, progress=False, resume=part)

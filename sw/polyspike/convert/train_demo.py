@@ -1,7 +1,7 @@
 """Train the demo network: `python -m polyspike.convert.train_demo` (`make train-demo`).
 
-Trains `DemoVGG` on Fashion-MNIST, calibrates it, fine-tunes it with the quantizer in the loop and writes the checkpoints
-with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished epoch.
+Trains `DemoVGG` on Fashion-MNIST, calibrates it, fine-tunes it with the quantizer in the loop and writes the
+checkpoints with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished epoch.
 """
 
 import argparse
