@@ -80,8 +80,8 @@ class Options:
         codes = (1 << self.bits) - 1
         if self.timesteps == 1:
             return CountRange(0, codes, self.bits)
-        # Measured at T = 2 on the demo network and ResNet-20: 0 to 5 negative counts differ by less than a point, since few
-        # suffice and each costs resolution above; two were best on the demo network.
+        # Measured at T = 2 on the demo network and ResNet-20: 0 to 5 negative counts differ by less than a point,
+        # since few suffice and each costs resolution above.
         return CountRange(2, codes - 2, self.bits)
 
     @property

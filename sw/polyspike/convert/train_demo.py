@@ -1,7 +1,8 @@
 """Train the demo network: `python -m polyspike.convert.train_demo` (`make train-demo`).
 
 Trains `DemoVGG` on Fashion-MNIST, calibrates it, fine-tunes it with the quantizer in the loop and writes the
-checkpoints with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished epoch.
+checkpoints with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished
+epoch.
 """
 
 import argparse
@@ -52,7 +53,8 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
     tuning = dataclasses.replace(DEFAULT_SCHEDULE, epochs=finetune_epochs, seed=seed + 1)
 
     torch.manual_seed(seed)
-    model = DemoVGG().to(memory_format=torch.channels_last)
+    model = DemoVGG()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch lacks the type of this form
     name = f"{epochs}-{seed}-{len(training)}"
     train(
         model,
