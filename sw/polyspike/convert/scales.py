@@ -89,8 +89,11 @@ def membrane_units(
 
     def fitted(shifts: Sequence[int], back: int = 0) -> Tensor:
         unit = finest(shifts)
-        # A hair above, so that a whole number is not taken for the one below it.
-        return unit if target is None else target / (torch.floor(target / unit * (1 + 1e-5)) - back).clamp(min=1)
+        if target is None:
+            return unit
+        # A hair above, so that a whole number is not taken for the one below it, but never above the largest.
+        whole = torch.floor(target / unit * (1 + 1e-5)).clamp(max=largest_theta(bits))
+        return target / (whole - back).clamp(min=1)
 
     def error(units: Units) -> Tensor:
         total = torch.zeros_like(units.unit)
