@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from convert import oracle
-from convert.zoo import POOLED_BY_MAXIMUM, ZOO, build, conv
 from torch import nn
 
+from convert import oracle
+from convert.zoo import POOLED_BY_MAXIMUM, ZOO, build, conv
 from polyspike.convert import Method, Options, QuantizedModel, calibrate, convert, to_network, trace
 from polyspike.convert.graph import Role
 from polyspike.convert.quantized import pooled_counts

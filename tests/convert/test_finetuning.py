@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from convert import oracle
 from torch import nn
 
+from convert import oracle
 from polyspike.convert import Options, Schedule, calibrate, finetune, to_network
 from polyspike.convert.quantized import _fire
 from polyspike.convert.training import augment, predict, train
 from polyspike.network import CountRange, quantize
-from polyspike.spec import InputError
+from polyspike.spec import ConversionError, InputError
 
 COARSE = Options(counts=CountRange(0, 1, 4))
 SCHEDULE = Schedule(epochs=6, rate=0.01, batch=32, flip=False, clip=1.0, bfloat16=False)
@@ -70,7 +70,7 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path):
     schedule = dataclasses.replace(SCHEDULE, epochs=2)
     whole = finetune(calibrated, images, labels, schedule, progress=False, resume=tmp_path / "whole.safetensors")
 
-    class Interrupted(Exception):
+    class StopTrainingError(Exception):
         pass
 
     calls = 0
@@ -80,16 +80,38 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path):
         nonlocal calls
         calls += 1
         if calls > 10:
-            raise Interrupted
+            raise StopTrainingError
         return original(self, progress)
 
     part = tmp_path / "part.safetensors"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopTrainingError):
         patch.setattr(Schedule, "rate_at", rate_at)
         finetune(calibrated, images, labels, schedule, progress=False, resume=part)
     resumed = finetune(calibrated, images, labels, schedule, progress=False, resume=part)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_several_timesteps_are_trained_together(trained):
+    images, labels = task(512, 0)
+    calibrated = calibrate(trained, images[:64])
+    schedule = dataclasses.replace(SCHEDULE, epochs=1)
+    tuned = finetune(calibrated, images, labels, schedule, timesteps=(1, 2), progress=False)
+    alone = finetune(calibrated, images, labels, schedule, progress=False)
+    assert not torch.equal(tuned.layer("4").weights[0], alone.layer("4").weights[0])
+    for timesteps in (1, 2):
+        assert accuracy(tuned.with_options(Options(timesteps=timesteps)), images, labels) > 0.9
+
+
+def test_sharing_and_copying(trained):
+    model = calibrate(trained, task(64, 0)[0])
+    shared, copied = model.sharing(Options(timesteps=2)), model.with_options(Options(timesteps=2))
+    with torch.no_grad():
+        model.layer("4").bias.fill_(9.0)
+    assert (shared.layer("4").bias == 9.0).all() and not (copied.layer("4").bias == 9.0).all()
+    assert shared.layer("0").counts.n_neg > 0
+    with pytest.raises(ConversionError, match="a matter of calibration"):
+        model.with_options(Options(per_channel=True))
 
 
 def test_two_timesteps_can_be_trained(trained):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from convert.zoo import ZOO, Wrap, build, conv
 from torch import nn
 
+from convert.zoo import ZOO, Wrap, build, conv
 from polyspike.convert import trace
 from polyspike.convert.graph import FloatLayer, FloatMaxPool, Role
 from polyspike.spec import ConversionError

@@ -1,6 +1,7 @@
 """Fine-tuning with the quantizer in the loop: what is trained is what the integer network will compute."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def finetune(
     labels: NDArray[np.int64],
     schedule: Schedule = DEFAULT_SCHEDULE,
     *,
+    timesteps: Sequence[int] | None = None,
     distill: bool = True,
     resume: Path | None = None,
     progress: bool = True,
@@ -34,11 +36,14 @@ def finetune(
     Parameters
     ----------
     model
-        What `calibrate` returned. At T > 1 all its timesteps are unrolled.
+        What `calibrate` returned.
     images, labels
         Training images, uint8 [number, channels, height, width], and their classes, int64 [number].
     schedule
         How to train.
+    timesteps
+        Numbers of timesteps to train for, in turn by batch, each unrolled; left out, the model's own. Trained for
+        (1, 2), a network is good at the first timestep and refined by the second.
     distill
         Follow the float network's logits as well as the labels.
     resume
@@ -57,6 +62,8 @@ def finetune(
     def teacher(x: Tensor) -> Tensor:
         return trained.network.run(x).flatten(1)
 
+    steps = tuple(timesteps or (model.options.timesteps,))
+    turns = [trained.sharing(model.options.replace(timesteps=number)) for number in steps]
     train(
         trained,
         images,
@@ -64,6 +71,7 @@ def finetune(
         trained.prepare,
         schedule,
         teacher=teacher if distill else None,
+        forward=lambda x, step: turns[step % len(turns)](x),
         groups=[
             {"params": weights},
             {"params": biases, "weight_decay": 0.0},

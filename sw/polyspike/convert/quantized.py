@@ -5,6 +5,7 @@ activations counts times a step. Gradients pass the roundings straight through; 
 (learned step size quantization, Esser et al., ICLR 2020).
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -184,8 +185,18 @@ class QuantizedModel(nn.Module):
 
     def with_options(self, options: Options) -> "QuantizedModel":
         """Return a copy with the same weights and ranges under other options, e.g. more timesteps."""
+        return copy.deepcopy(self).sharing(options)
+
+    def sharing(self, options: Options) -> "QuantizedModel":
+        """Return a model that shares this one's weights and ranges under other options: what trains one trains both."""
+        if options.per_channel != self.options.per_channel:
+            raise ConversionError(
+                "steps a channel or a layer are a matter of calibration; calibrate with these options"
+            )
         other = QuantizedModel(self.network, options)
-        other.load_state_dict(self.state_dict())
+        for name, layer in self.layers.items():
+            for part in ("weights", "bias", "range"):
+                setattr(other.layers[name], part, getattr(layer, part))
         return other.train(self.training)
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:

@@ -1,7 +1,8 @@
 """Train the demo network: `python -m polyspike.convert.train_demo` (`make train-demo`).
 
-Trains `DemoVGG` on Fashion-MNIST, calibrates it, fine-tunes it with the quantizer in the loop and writes the checkpoints
-with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished epoch.
+Trains `DemoVGG` on Fashion-MNIST, calibrates it, fine-tunes it with the quantizer in the loop and writes the
+checkpoints with a manifest. One thread; about a quarter of an hour. Interrupted, it continues after the last finished
+epoch.
 """
 
 import argparse
@@ -25,6 +26,9 @@ from .quantized import QuantizedModel
 from .training import Schedule, predict, train
 
 CALIBRATION_IMAGES = 1024
+
+#: The demo shows the network at both.
+TIMESTEPS = (1, 2)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,7 +56,8 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
     tuning = dataclasses.replace(DEFAULT_SCHEDULE, epochs=finetune_epochs, seed=seed + 1)
 
     torch.manual_seed(seed)
-    model = DemoVGG().to(memory_format=torch.channels_last)
+    model = DemoVGG()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch lacks the type of this form
     name = f"{epochs}-{seed}-{len(training)}"
     train(
         model,
@@ -74,9 +79,10 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
         training.images,
         training.labels,
         tuning,
+        timesteps=TIMESTEPS,
         resume=work / f"pmsm-{name}-{finetune_epochs}.safetensors",
     )
-    for timesteps in (1, 2):
+    for timesteps in TIMESTEPS:
         key = f"finetuned_t{timesteps}"
         results[key] = _quantized_accuracy(tuned.with_options(Options(timesteps=timesteps)), test)
         print(f"fine-tuned, T = {timesteps}: {results[key]:.2%}")
@@ -92,6 +98,7 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
         "calibration_images": CALIBRATION_IMAGES,
         "epochs": epochs,
         "finetune_epochs": finetune_epochs,
+        "finetune_timesteps": TIMESTEPS,
         "test_images": len(test),
         "accuracy": {name: round(value, 4) for name, value in results.items()},
     }

@@ -61,6 +61,7 @@ def train(
     schedule: Schedule,
     *,
     teacher: Callable[[Tensor], Tensor] | None = None,
+    forward: Callable[[Tensor, int], Tensor] | None = None,
     groups: list[dict[str, Any]] | None = None,
     resume: Path | None = None,
     progress: bool = True,
@@ -80,6 +81,9 @@ def train(
         How to train.
     teacher
         A network whose logits the model also follows (distillation, equal parts).
+    forward
+        What computes the logits from the model's parameters, given the input and the number of the step in its epoch;
+        the model itself when absent.
     groups
         Parameter groups of the optimizer; all parameters when absent.
     resume
@@ -117,7 +121,7 @@ def train(
             x = x.contiguous(memory_format=torch.channels_last)
             y = torch.from_numpy(labels[chosen])
             with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16):
-                logits = model(x).float()
+                logits = (model(x) if forward is None else forward(x, step)).float()
                 loss = F.cross_entropy(logits, y, label_smoothing=schedule.smoothing)
                 if teacher is not None:
                     with torch.no_grad():
