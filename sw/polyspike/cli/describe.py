@@ -97,9 +97,9 @@ def describe_program(program: Program) -> str:
     writes = [write for segment in program.segments for write in segment.writes]
     words = sum(write.words.size for write in writes)
     instructions = sum(len(segment.instructions) for segment in program.segments)
+    columns = f"{configuration.columns} column{'s' * (configuration.columns > 1)} of {configuration.lanes} lanes"
     lines = [
-        f"program for configuration {configuration.name!r}: {configuration.columns} columns of "
-        f"{configuration.lanes} lanes, digest {configuration.digest}",
+        f"program for configuration {configuration.name!r}: {columns}, digest {configuration.digest}",
         f"{len(program.segments)} segment{'s' if len(program.segments) != 1 else ''} "
         f"({'everything stays on the device' if program.resident else 'streamed by the driver'}), "
         f"{number(instructions)} instructions, {number(words * 8)} bytes to write",
