@@ -44,8 +44,8 @@ PASS = wiring.Signature(
     }
 )
 
-#: The descriptors of the layer that is being executed. Constant while it runs. Passes are members `pass0`, `pass1` rather
-#: than an array, which Amaranth 0.5 cannot flip inside a nested interface.
+#: The descriptors of the layer that is being executed. Constant while it runs. Passes are members `pass0`, `pass1`
+#: rather than an array, which Amaranth 0.5 cannot flip inside a nested interface.
 LAYER = wiring.Signature(
     {f"pass{slot}": Out(PASS) for slot in range(PASS_SLOTS)}
     | {"output": Out(descriptor(OUTPUT)), "extent": Out(descriptor(SHAPE)), "fire": Out(descriptor(FIRE))}
