@@ -144,7 +144,7 @@ def subjects() -> Iterator[Subject]:
     """Yield every network there is data for."""
     test = fashion_mnist("test")
     network = convert(checkpoint.load_finetuned(Options()), name="demo", classes=test.classes)
-    yield Subject(network, "Fashion-MNIST", test.images[:2000])
+    yield Subject(network, "Fashion-MNIST", test.images[:1000])
     if not SHARED.is_dir():
         print(f"no ResNet-20: there is no {SHARED}", file=sys.stderr)
         return

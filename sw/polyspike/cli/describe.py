@@ -20,20 +20,18 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _synapse_text(network: Network, synapse: Synapse) -> str:
-    kh, kw = synapse.window
-    pointwise = synapse.window == (1, 1)
+    window = shape_text(synapse.window)
+    whole_map = synapse.window == network[synapse.source].shape[1:]
     if synapse.shared:
-        kind = f"sum {kh}x{kw}"
-    elif synapse.window == network[synapse.source].shape[1:] and synapse.groups == 1:
+        kind = f"sum {window}" if synapse.depthwise else f"linear over sum {window}"
+    elif whole_map and synapse.groups == 1:
         kind = "linear"
-    elif synapse.depthwise and pointwise:
-        kind = "identity"
+    elif synapse.depthwise:
+        kind = "identity" if synapse.window == (1, 1) else f"depthwise {window}"
     else:
-        kind = f"{'depthwise' if synapse.depthwise else 'conv'} {kh}x{kw}"
-    if kind != "linear" and synapse.stride != (1, 1):
+        kind = f"conv {window}" + (f" in {synapse.groups} groups" if synapse.groups > 1 else "")
+    if synapse.stride != (1, 1) and not whole_map:
         kind += f"/{synapse.stride[0]}" if len(set(synapse.stride)) == 1 else f"/{shape_text(synapse.stride)}"
-    if synapse.groups > 1 and not synapse.depthwise:
-        kind += f" in {synapse.groups} groups"
     return f"{kind} of {synapse.source}"
 
 
