@@ -20,20 +20,18 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _synapse_text(network: Network, synapse: Synapse) -> str:
-    kh, kw = synapse.window
-    pointwise = synapse.window == (1, 1)
+    window = shape_text(synapse.window)
+    whole_map = synapse.window == network[synapse.source].shape[1:]
     if synapse.shared:
-        kind = f"sum {kh}x{kw}"
-    elif synapse.window == network[synapse.source].shape[1:] and synapse.groups == 1:
+        kind = f"sum {window}" if synapse.depthwise else f"linear over sum {window}"
+    elif whole_map and synapse.groups == 1:
         kind = "linear"
-    elif synapse.depthwise and pointwise:
-        kind = "identity"
+    elif synapse.depthwise:
+        kind = "identity" if synapse.window == (1, 1) else f"depthwise {window}"
     else:
-        kind = f"{'depthwise' if synapse.depthwise else 'conv'} {kh}x{kw}"
-    if kind != "linear" and synapse.stride != (1, 1):
+        kind = f"conv {window}" + (f" in {synapse.groups} groups" if synapse.groups > 1 else "")
+    if synapse.stride != (1, 1) and not whole_map:
         kind += f"/{synapse.stride[0]}" if len(set(synapse.stride)) == 1 else f"/{shape_text(synapse.stride)}"
-    if synapse.groups > 1 and not synapse.depthwise:
-        kind += f" in {synapse.groups} groups"
     return f"{kind} of {synapse.source}"
 
 
@@ -97,9 +95,9 @@ def describe_program(program: Program) -> str:
     writes = [write for segment in program.segments for write in segment.writes]
     words = sum(write.words.size for write in writes)
     instructions = sum(len(segment.instructions) for segment in program.segments)
+    columns = f"{configuration.columns} column{'s' * (configuration.columns > 1)} of {configuration.lanes} lanes"
     lines = [
-        f"program for configuration {configuration.name!r}: {configuration.columns} columns of "
-        f"{configuration.lanes} lanes, digest {configuration.digest}",
+        f"program for configuration {configuration.name!r}: {columns}, digest {configuration.digest}",
         f"{len(program.segments)} segment{'s' if len(program.segments) != 1 else ''} "
         f"({'everything stays on the device' if program.resident else 'streamed by the driver'}), "
         f"{number(instructions)} instructions, {number(words * 8)} bytes to write",
