@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from polyspike.compiler import Download, Run, Upload
-from polyspike.compiler.words import pack_counts, unpack_counts, unpack_membranes
+from polyspike.compiler import Download, Run, Upload, pack_input
+from polyspike.compiler.words import unpack_counts, unpack_membranes
 from polyspike.machine import Machine
 from polyspike.spec.memory import Space
 
@@ -19,7 +19,7 @@ def execute(program, inputs, machine=None):
     maps = [{name: np.zeros(shape, np.uint64) for name, shape in program.maps.items()} for _ in inputs]
     seen = [{} for _ in inputs]
     for image, counts in zip(maps, inputs, strict=True):
-        image[network.input.name][0] = pack_counts(counts, network.input.counts.bits)
+        image[network.input.name][0] = pack_input(counts, network.input.counts.bits, program.packing)
     for segment in program.segments:
         for write in segment.writes:
             machine.write(write.space, write.mask, write.address, write.words)

@@ -2,6 +2,7 @@
 
 from .disassembly import listing
 from .file import load_program, save_program
+from .packing import InputPacking, pack_input
 from .pipeline import compile
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
 
@@ -9,6 +10,7 @@ __all__ = [
     "Block",
     "Box",
     "Download",
+    "InputPacking",
     "LayerReport",
     "Program",
     "Run",
@@ -19,5 +21,6 @@ __all__ = [
     "compile",
     "listing",
     "load_program",
+    "pack_input",
     "save_program",
 ]

@@ -22,6 +22,12 @@ def _lines(program: Program) -> Iterator[str]:
     )
     for name, shape in program.maps.items():
         yield f"host map {name}: {' x '.join(map(str, shape))} words"
+    if program.packing is not None:
+        each = program.packing
+        yield (
+            f"each pixel of {network.input.name} holds a window row of {each.layer}: "
+            f"{each.kernel_w} pixels, stride {each.stride_x}, padding {each.pad_x}"
+        )
     for index, segment in enumerate(program.segments):
         yield ""
         yield f"segment {index}"

@@ -12,10 +12,11 @@ from polyspike.spec import Configuration, ConfigurationError, FileFormatError
 from polyspike.spec.instructions import decode
 from polyspike.spec.memory import Space
 
+from .packing import InputPacking
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
 
 KIND = "polyspike program"
-VERSION = 1
+VERSION = 2
 
 _NETWORK = "network/"
 
@@ -40,6 +41,7 @@ def save_program(program: Program, path: Path | str) -> None:
         "segments": segments,
         "maps": [[name, *shape] for name, shape in program.maps.items()],
         "report": [dataclasses.asdict(each) for each in program.report],
+        "packing": None if program.packing is None else dataclasses.asdict(program.packing),
     }
     write_tensors(path, KIND, VERSION, header, arrays)
 
@@ -69,6 +71,7 @@ def load_program(path: Path | str) -> Program:
             tuple(_segment(each, arrays[f"segment{index}"]) for index, each in enumerate(header["segments"])),
             {name: (time, rows, pixels, words) for name, time, rows, pixels, words in header["maps"]},
             tuple(LayerReport(**each) for each in header["report"]),
+            None if header["packing"] is None else InputPacking(**header["packing"]),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise FileFormatError(f"{path}: the program description is incomplete: {error!r}") from None

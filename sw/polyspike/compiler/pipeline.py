@@ -8,6 +8,7 @@ from polyspike.spec import Configuration
 from .emit import Part, emit, pack
 from .lowering import Lowering
 from .mapping import DEFAULT_DENSITY, Density
+from .packing import InputPacking, pack_window_rows
 from .program import Download, LayerReport, Program, Upload
 from .proof import prove
 from .schedule import Item, Scheduler
@@ -36,7 +37,8 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
         Thresholds or counts are too wide for the configuration, or not even one output position at a time fits.
     """
     prove(verify(network), configuration)
-    lowering = Lowering(network, configuration)
+    packed_network, packing = pack_window_rows(network)
+    lowering = Lowering(packed_network, configuration)
     scheduler = Scheduler(lowering)
     packed = pack(lowering, scheduler.items())
     residency = _residency(lowering, packed)
@@ -48,12 +50,12 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
     layouts = {**lowering.maps, **scheduler.sums}
     used = {step.box.map for segment in segments for step in segment.steps if isinstance(step, Upload | Download)}
     report = tuple(
-        _report(lowering, node, [part for part in parts if part.layer == node.name], residency[node.name])
+        _report(lowering, node, [part for part in parts if part.layer == node.name], residency[node.name], packing)
         for node in network
         if not isinstance(node, Input)
     )
     maps = {name: layout.shape for name, layout in layouts.items() if name in used}
-    return Program(configuration, network, tuple(segments), maps, report)
+    return Program(configuration, network, tuple(segments), maps, report, packing)
 
 
 def _residency(lowering: Lowering, packed: list[list[Item]]) -> dict[str, tuple[str, str]]:
@@ -95,12 +97,20 @@ def dense_macs(network: Network, node: Node) -> int:
     )
 
 
-def _report(lowering: Lowering, node: Layer | MaxPool, parts: list[Part], residency: tuple[str, str]) -> LayerReport:
+def _report(
+    lowering: Lowering,
+    node: Layer | MaxPool,
+    parts: list[Part],
+    residency: tuple[str, str],
+    packing: InputPacking | None,
+) -> LayerReport:
     positions = 1 << parts[0].position_log2
     groups = min(lowering.configuration.columns // positions, parts[0].tiles)
     mapping = f"{positions} position{'s' * (positions > 1)} x {groups} tile{'s' * (groups > 1)}"
     if len(parts) > 1:
         mapping += f", {len(parts)} parts"
+    if packing is not None and packing.layer == node.name:
+        mapping += ", window rows packed"
     return LayerReport(
         node.name,
         mapping,

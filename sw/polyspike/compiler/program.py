@@ -1,7 +1,8 @@
 """What a program is: memory contents, instructions, and what the host does with them.
 
 A *host map* is an array of 64-bit words the host keeps for each image, [timestep][row][pixel][word]: the network's
-input, its output membranes, and every map that does not stay on the chip. A program is a list of segments. For a batch,
+input (filled by `polyspike.compiler.packing.pack_input`), its output membranes, and every map that does not stay on the
+chip. A program is a list of segments. For a batch,
 the driver goes through the segments in order; in each it writes `writes` once and then executes `steps` for every
 image. A network that fits the chip is one segment, whose writes need not be repeated for the next batch.
 """
@@ -15,6 +16,8 @@ from polyspike.network import Network
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import Instruction
 from polyspike.spec.memory import Space
+
+from .packing import InputPacking
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,7 +124,8 @@ class LayerReport:
     """What the compiler decided for one layer, and what it predicts."""
 
     layer: str
-    #: e.g. "8 positions x 1 tile" : columns that divide positions, columns that hold different tiles
+    #: e.g. "8 positions x 1 tile" : columns that divide positions, columns that hold different tiles;
+    #: and whether window rows were packed into the input's words
     mapping: str
     #: cycles for one image at the assumed density
     cycles: int
@@ -147,6 +151,8 @@ class Program:
     #: Shape [timestep][row][pixel][word] of every host map, by name.
     maps: dict[str, tuple[int, int, int, int]]
     report: tuple[LayerReport, ...]
+    #: How the input's counts lie in its host map, if not as in the network.
+    packing: InputPacking | None = None
 
     @property
     def resident(self) -> bool:

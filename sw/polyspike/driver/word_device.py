@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from polyspike.compiler.packing import pack_input
 from polyspike.compiler.program import Block, Box, Download, Program, Run, Segment, Upload
-from polyspike.compiler.words import pack_counts, unpack_counts, unpack_membranes, words_per_pixel
+from polyspike.compiler.words import unpack_counts, unpack_membranes, words_per_pixel
 from polyspike.network import Input
 from polyspike.spec import NAMED, Configuration, DeviceError
 from polyspike.spec.memory import Space
@@ -197,7 +198,7 @@ class _Batch:
         self.size = len(counts)
         self.maps = {name: np.zeros((self.size, *shape), np.uint64) for name, shape in program.maps.items()}
         node = program.network.input
-        words = pack_counts(counts, node.counts.bits)
+        words = pack_input(counts, node.counts.bits, program.packing)
         # The input is the same at every timestep, however many of them its map holds.
         self.maps[node.name][..., : words.shape[-1]] = words[:, None]
         self.traces = _trace_maps(program, self.size) if trace else {}
