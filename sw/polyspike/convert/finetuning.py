@@ -43,7 +43,7 @@ def finetune(
         How to train.
     timesteps
         Numbers of timesteps to train for, in turn by batch, each unrolled; left out, the model's own. Trained for
-        (1, 2), a network is good at the first timestep and refined by the second.
+        (1, 2), one set of weights learns to serve both.
     distill
         Follow the float network's logits as well as the labels.
     resume
