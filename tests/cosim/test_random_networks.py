@@ -44,3 +44,18 @@ def test_no_integer_differs(device: Device, first: int) -> None:
         counters = device.counters()
         stalls = counters.stall_fetch + counters.stall_port + counters.stall_drain + counters.stall_idle
         assert counters.events + stalls == counters.cycles * configuration.columns
+
+
+def test_engines_agree_to_the_cycle() -> None:
+    """Our own translation of the gateware and CXXRTL's do the same in every cycle."""
+    with open_device("sim", "tiny") as native, open_device("sim:cxxrtl", "tiny") as cxxrtl:
+        for seed in range(5):
+            network = random_network(seed)
+            images = random_images(network, seed, 2)
+            results = []
+            for device in (native, cxxrtl):
+                device.reset()
+                device.load(compile(network, named("tiny")))
+                results.append(device.infer(images, trace=True))
+            assert compare(*results).differing == 0
+            assert native.counters() == cxxrtl.counters()

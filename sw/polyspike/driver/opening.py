@@ -13,7 +13,7 @@ URLS = {
     "golden": "the golden model (PyTorch)",
     "sim": "the gateware, compiled to a native library by the preferred engine",
     "sim:native": "the gateware, compiled by polyspike's own translator",
-    "sim:cxxrtl": "the gateware, compiled by CXXRTL (compiles for minutes)",
+    "sim:cxxrtl": "the gateware, compiled by CXXRTL (slow to compile)",
     "sim:verilator": "the gateware, compiled by Verilator",
     "machine": "the instruction-set simulator",
 }
