@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -254,25 +252,3 @@ def test_progress_bar_counts_images(capsys: pytest.CaptureFixture[str]) -> None:
     network = random_network(3, 1)
     run(network, random_images(network, 0, 5), progress=True, chunk=2)
     assert "5/5" in capsys.readouterr().err
-
-
-def test_vgg_rate() -> None:
-    """Ten thousand images of a 32-64-128 network are to take less than a minute; a slice tells when that is far off."""
-    rng = np.random.default_rng(0)
-    nodes = [an_input((1, 28, 28))]
-    size = 28
-    for index, (channels, stride) in enumerate([(32, 1), (32, 2), (64, 1), (64, 2), (128, 1)]):
-        source = nodes[-1]
-        weight = rng.integers(-20, 21, (channels, source.shape[0], 3, 3)).astype(np.int8)
-        size //= stride
-        synapse = Synapse(source.name, weight, (3, 3), (stride, stride), (1, 1))
-        nodes.append(
-            a_layer(f"conv{index}", (channels, size, size), (synapse,), CountRange(0, 15, 4), theta=500, v0=250)
-        )
-    nodes.append(a_layer("output", (10, 1, 1), (Synapse("conv4", np.ones((10, 128, 7, 7), np.int8), (7, 7)),)))
-    network = Network("vgg", 1, tuple(nodes))
-    counts = rng.integers(0, 256, (100, 1, 28, 28))
-    run(network, counts[:10])
-    start = time.perf_counter()
-    run(network, counts)
-    assert time.perf_counter() - start < 3
