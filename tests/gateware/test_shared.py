@@ -106,6 +106,36 @@ def test_memory_serves_all_columns_and_the_host(columns: int, ports: int) -> Non
     assert checked == [True] * (64 * (columns + 1))
 
 
+@pytest.mark.parametrize("same,cycles", [(True, 16), (False, 31)])
+def test_memory_serves_equal_addresses_at_once(same: bool, cycles: int) -> None:
+    """Columns 0 and 2 share a port: 16 addresses each take 16 cycles if they are the same ones, else twice that."""
+    configuration = Configuration(
+        name="test", columns=4, lanes=8, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64, read_ports=2
+    )
+    unit = SpikeMemory(configuration)
+    finished = []
+
+    def reader(column: int, first: int) -> Any:
+        async def testbench(ctx: Any) -> None:
+            taken = 0
+            stream = getattr(unit, f"read{column}")
+            ctx.set(stream.valid, 1)
+            elapsed = 0
+            while taken < 16:
+                ctx.set(stream.payload, first + taken)
+                _, _, ready = await ctx.tick().sample(stream.ready)
+                elapsed += 1
+                taken += ready
+            ctx.set(stream.valid, 0)
+            finished.append(elapsed)
+
+        return testbench
+
+    run(unit, reader(0, 0), reader(2, 0 if same else 32))
+    assert min(finished) == cycles
+    assert max(finished) <= cycles + 1
+
+
 def test_memory_reads_on_all_ports_every_cycle() -> None:
     configuration = Configuration(
         name="test", columns=2, lanes=8, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64, read_ports=2

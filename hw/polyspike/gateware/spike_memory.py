@@ -15,9 +15,11 @@ class SpikeMemory(wiring.Component):
     """Words of spike counts, shared by all columns and the host.
 
     Each read port has a copy of the memory of its own, and serves columns `port`, `port + read_ports`, ...; port 0
-    serves the host too. Writes go to all copies.
+    serves the host too. Writes go to all copies. Columns that ask for the same word in the same cycle are all served at
+    once: those that work on different tiles of one position see the same events, so they ask in step, and the port's
+    bandwidth counts once for all of them.
 
-    Rate: one write and, on each port, one read a cycle. Latency: 2 cycles from a read's transfer to its word
+    Rate: one write and, on each port, one address a cycle. Latency: 2 cycles from a read's transfer to its word
     (`fetch.READ_LATENCY`); a word can be read in the cycle after its write.
 
     Members
@@ -68,7 +70,13 @@ class SpikeMemory(wiring.Component):
                 readers.append(self.host_read)
             m.submodules[f"read_arbiter{port}"] = reading = RoundRobin(ADDRESS_BITS, len(readers))
             for index, reader in enumerate(readers):
-                connect(m, flipped(reader), getattr(reading, f"i{index}"))
+                asked = getattr(reading, f"i{index}")
+                same = reading.o.valid & (reader.payload == reading.o.p.item)
+                m.d.comb += [
+                    asked.payload.eq(reader.payload),
+                    asked.valid.eq(reader.valid),
+                    reader.ready.eq(asked.ready | same),
+                ]
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
             m.d.comb += [reading.o.ready.eq(1), read.addr.eq(reading.o.p.item)]

@@ -5,8 +5,8 @@ Predicted cycles of one RUN with `G` groups of `P` columns::
     ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire, writes) + OVERHEAD
 
 per position and timestep of a column, where `events` are the expected additions (density * channels at each tap inside
-the map for BROADCAST, one a word otherwise), `fetches` the words it reads times the columns that share a port, and one
-cycle, `fire` the cycles to fire a tile (with several timesteps until it has left the pipeline, because the
+the map for BROADCAST, one a word otherwise), `fetches` the cycles its port takes for the words of all its columns (those
+that hold different tiles of one position are served together, unless their words differ by tile) and one cycle, `fire` the cycles to fire a tile (with several timesteps until it has left the pipeline, because the
 next timestep needs its membrane), and `writes` the words that all columns together write. Density is the share of
 counts that are not zero: 0.5, or what was measured.
 """
@@ -41,9 +41,10 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     """Return the predicted cycles of one RUN."""
     c = lowering.configuration
     task = launch.task
-    events = words = 0.0
+    # Words of a position that all tiles read, and those that each tile has for itself.
+    events = common = own = 0.0
     if task.sums is not None:
-        events = words = lowering.lanes / 2
+        events = own = lowering.lanes / 2
     for term in task.terms:
         layout = lowering.maps[term.source]
         inside = 1.0
@@ -56,18 +57,20 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             )
             inside *= taps / (span[1] - span[0])
         fetched = inside * lowering.term_words(term)
-        words += fetched
         if term.mode is PassMode.BROADCAST:
+            common += fetched
             channels = lowering.network[term.source].shape[0]
             per_word = WORD_BITS // layout.bits
             counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
             events += inside * counts * density_of(density, term.source)
         else:
             events += fetched
+            own += fetched
     positions = 1 << position_log2
     groups = c.columns // positions
-    busy = min(groups, task.tile_count) * min(positions, launch.positions)
-    fetches = 1 + words * max(1.0, busy / c.read_ports)
+    members = min(positions, launch.positions)
+    busy = min(groups, task.tile_count) * members
+    fetches = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
     fire = lowering.lanes / c.fire_width
     if lowering.network.timesteps > 1:
         fire += FIRE_LATENCY + c.count_bits
