@@ -5,11 +5,11 @@ Predicted cycles of one RUN with `G` groups of `P` columns::
     ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire, writes) + OVERHEAD
 
 per position and timestep of a column. `events` are the expected additions: density * channels at each tap inside the
-map for BROADCAST, one a word otherwise. `fetches` are the cycles its port takes for the words of all its columns, and one;
-columns that hold different tiles of one position are served together, unless their words differ by tile. `fire` are
-the cycles to fire a tile (with several timesteps until it has left the pipeline, because the next timestep needs its
-membrane), and `writes` the words that all columns together write. Density is the share of counts that are not zero:
-0.5, or what was measured.
+map for BROADCAST, one a word otherwise. `fetches` are the cycles its port takes for the words of all its columns, and
+one; columns that hold different tiles of one position are served together, unless their words differ by tile. `fire`
+are the cycles to fire a tile (with several timesteps until it has left the pipeline, because the next timestep needs
+its membrane), and `writes` the words that all columns together write. Density is the share of counts that are not
+zero: 0.5, or what was measured.
 """
 
 from collections.abc import Mapping, Sequence
