@@ -95,6 +95,8 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
         "epochs": epochs,
         "finetune_epochs": finetune_epochs,
         "test_images": len(test),
+        # The integer network's own accuracies are what the demo prints.
+        "accuracy_of": "the quantized network in floating point",
         "accuracy": {name: round(value, 4) for name, value in results.items()},
     }
     (output / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
