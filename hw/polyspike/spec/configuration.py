@@ -12,7 +12,7 @@ from typing import Any
 from .errors import ConfigurationError
 
 #: Changes whenever instruction set, memory map, register map or frame format change. Part of every digest.
-ARCHITECTURE_VERSION = 1
+ARCHITECTURE_VERSION = 2
 
 #: Bits of a spike memory word, of a program word, and of everything the host moves.
 WORD_BITS = 64
@@ -63,6 +63,10 @@ class Configuration:
     prefetch: int = 8
     #: Largest payload of a link frame, in words.
     frame_words: int = 128
+    #: Bytes of requests that the device takes before it has answered them; see `link`.
+    rx_bytes: int = 4096
+    #: Whether the device unpacks dense inputs (space INPUT), 1 or 0.
+    unpacker: int = 1
 
     def __post_init__(self) -> None:
         def need(condition: bool, field: str, right: str) -> None:
@@ -99,6 +103,12 @@ class Configuration:
             "frame_words",
             "a power of two from 8 to 1024",
         )
+        need(
+            _is_power_of_two(self.rx_bytes) and 16 * self.frame_words <= self.rx_bytes <= 1 << 16,
+            "rx_bytes",
+            f"a power of two from {16 * self.frame_words} (two largest frames) to {1 << 16}",
+        )
+        need(self.unpacker in (0, 1), "unpacker", "0 or 1")
 
     def replace(self, **changes: Any) -> "Configuration":
         """Return a copy with some fields changed. Unknown fields are refused by name."""
@@ -152,7 +162,9 @@ TINY = Configuration(
     spike_depth=1024,
     param_depth=256,
     program_depth=256,
-    frame_words=32,
+    frame_words=16,
+    rx_bytes=512,
+    unpacker=0,
 )
 SMALL = Configuration(
     name="small",

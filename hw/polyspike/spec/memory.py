@@ -11,6 +11,13 @@ PARAMS    Address = 2 * channel + part, the channel counted within the column. P
           theta in bits 31..0. Part 1: initial potential v0 in bits 31..0 (signed). Goes to all columns in the mask.
 PROGRAM   Address = instruction index.
 REGISTERS See `registers`.
+INPUT     The spike memory, written through the unpacker (configurations that have one). The payload is a stream of
+          items, the counts of one pixel each, without gaps and the lowest four bits first; register INPUT_LAYOUT
+          tells how many nibbles an item has, how many items a row has, and of how many items in a row (taps) a word
+          is made, the first one lowest. A word is written for every item from the taps-th of its row on, or, with a
+          stride, for every stride-th of those. `address` is where in SPIKES the first one goes; the frame's mask
+          field tells how many words are written, and what comes after them in the payload is ignored. The payload of
+          a frame starts with a row.
 """
 
 import enum
@@ -26,6 +33,7 @@ class Space(enum.IntEnum):
     PARAMS = 2
     PROGRAM = 3
     REGISTERS = 4
+    INPUT = 5
 
 
 #: Spaces that can be read back; the others can only be written.
@@ -42,4 +50,5 @@ def depth(configuration: Configuration, space: Space) -> int:
         Space.PARAMS: configuration.param_depth * 2,
         Space.PROGRAM: configuration.program_depth,
         Space.REGISTERS: len(REGISTERS),
+        Space.INPUT: configuration.spike_depth if configuration.unpacker else 0,
     }[space]
