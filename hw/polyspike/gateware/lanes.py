@@ -26,8 +26,8 @@ class Lanes(wiring.Component):
 
     Members
     -------
-    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while events pass
-    event : ``In(stream.Signature(EVENT))``
+    weights : ``In(descriptor(WEIGHTS, configuration)).array(PASS_SLOTS)``, constant while events pass
+    event : ``In(stream.Signature(event(configuration)))``
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the weight bank
     sums : ``Out(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
     """
@@ -36,8 +36,8 @@ class Lanes(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
-                "event": In(stream.Signature(layouts.EVENT)),
+                "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
+                "event": In(stream.Signature(layouts.event(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
                 "sums": Out(stream.Signature(layouts.sums(configuration))),
@@ -71,7 +71,7 @@ class Lanes(wiring.Component):
 
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
-        event1 = Signal(layouts.EVENT)
+        event1 = Signal(layouts.event(configuration))
         weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
         # Stage 2: each lane has its weight and its operand; stage 3: its product.
         flags = [Signal(layouts.EVENT_FLAGS, name=f"flags{stage}") for stage in (2, 3)]

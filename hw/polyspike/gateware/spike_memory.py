@@ -5,7 +5,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
+from polyspike.spec.configuration import WORD_BITS
 
 from . import layouts
 from .arbiter import RoundRobin
@@ -24,23 +24,24 @@ class SpikeMemory(wiring.Component):
 
     Members
     -------
-    write0, write1, ... : ``In(stream.Signature(SPIKE_WRITE))``, one a column
-    read0, read1, ... : ``In(stream.Signature(16))``, one a column
+    write0, write1, ... : ``In(stream.Signature(spike_write(configuration)))``, one a column
+    read0, read1, ... : ``In(stream.Signature(address_bits))``, one a column
     word0, word1, ... : ``Out(64)``, the word a column has read
-    host_write : ``In(stream.Signature(SPIKE_WRITE))``
-    host_read : ``In(stream.Signature(16))``
+    host_write : ``In(stream.Signature(spike_write(configuration)))``
+    host_read : ``In(stream.Signature(address_bits))``
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         members: dict[str, object] = {}
+        address = layouts.address_bits(configuration)
         for column in range(configuration.columns):
-            members[f"write{column}"] = In(stream.Signature(layouts.SPIKE_WRITE))
-            members[f"read{column}"] = In(stream.Signature(ADDRESS_BITS))
+            members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
+            members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
-        members["host_write"] = In(stream.Signature(layouts.SPIKE_WRITE))
-        members["host_read"] = In(stream.Signature(ADDRESS_BITS))
+        members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
+        members["host_read"] = In(stream.Signature(address))
         members["host_word"] = Out(WORD_BITS)
         members["host_word_valid"] = Out(1)
         super().__init__(members)
@@ -48,9 +49,10 @@ class SpikeMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        columns, ports = self.configuration.columns, self.configuration.read_ports
+        configuration = self.configuration
+        columns, ports = configuration.columns, configuration.read_ports
         writers = [getattr(self, f"write{column}") for column in range(columns)] + [self.host_write]
-        m.submodules.write_arbiter = writing = RoundRobin(layouts.SPIKE_WRITE, len(writers))
+        m.submodules.write_arbiter = writing = RoundRobin(layouts.spike_write(configuration), len(writers))
         for index, writer in enumerate(writers):
             connect(m, flipped(writer), getattr(writing, f"i{index}"))
         m.d.comb += writing.o.ready.eq(1)
@@ -68,7 +70,9 @@ class SpikeMemory(wiring.Component):
             readers = [getattr(self, f"read{column}") for column in mine]
             if port == 0:
                 readers.append(self.host_read)
-            m.submodules[f"read_arbiter{port}"] = reading = RoundRobin(ADDRESS_BITS, len(readers))
+            m.submodules[f"read_arbiter{port}"] = reading = RoundRobin(
+                layouts.address_bits(configuration), len(readers)
+            )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
                 same = reading.o.valid & (reader.payload == reading.o.p.item)
