@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import PassMode
 
 from . import layouts
 from .fetch import Fetch
@@ -60,6 +61,7 @@ class Column(wiring.Component):
         layer = flipped(self.layer)
         connect(m, layer, fetch.layer)
         connect(m, layer.fire, fire.fire)
+        m.d.comb += fire.counts.eq(self.layer.pass0.weights.mode == PassMode.MAXIMUM)
         for block in (gather, lanes):
             for index, each in enumerate(layouts.passes(layer)):
                 connect(m, each.weights, block.weights[index])

@@ -122,6 +122,7 @@ class Fire(wiring.Component):
     Members
     -------
     fire : ``In(descriptor(FIRE, configuration))``, constant while sums pass
+    counts : ``In(1)``, constant while sums pass: of a sum only the bits of a count mean something (a maximum)
     sums : ``In(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
     tag : ``In(stream.Signature(tag(configuration)))``, one for each sum
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
@@ -134,6 +135,7 @@ class Fire(wiring.Component):
         super().__init__(
             {
                 "fire": In(layouts.descriptor(FIRE, configuration)),
+                "counts": In(1),
                 "sums": In(stream.Signature(layouts.sums(configuration))),
                 "tag": In(stream.Signature(layouts.tag(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
@@ -320,7 +322,7 @@ class Fire(wiring.Component):
         n_neg = self.fire.n_neg
         with m.If(move):
             m.d.sync += [
-                sum0.eq(total),
+                sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
                 sum1.eq(sum0 + Mux(raw, 0, params.data.bias)),
                 before1.eq(Mux(raw, 0, Mux(carry[0].first, start.data, keep_read.data.rest))),
                 emitted1.eq(emitted0),

@@ -34,7 +34,8 @@ zero is always code 0 and any range of at most `2^B` values can be expressed):
                added to all lanes.
 `ELEMENTWISE`  row_tap = 1, row_word = 0, tile_offset = (tile * L) // N words. Lane l takes count `(tile * L + l) % N`
                of word `l // N` of its tile (so `words` is `ceil(L / N)`), times its weight in row `row`.
-`MAXIMUM`      As ELEMENTWISE, but the lane keeps the largest count instead of a sum, starting from -128; no weights.
+`MAXIMUM`      As ELEMENTWISE, but the lane keeps the largest count instead of a sum; no weights, and 0 where the window
+               lies outside altogether. A RUN with a MAXIMUM pass has no other pass.
 `RAW`          tile_offset = tile * L / 2 words, `words` = L / 2. Word w holds two signed 32-bit sums for lanes 2w and
                2w + 1, which are added as they are. This continues sums that a `RAW` fire wrote, where a layer's
                weights come in parts.
