@@ -342,10 +342,18 @@ class Link(wiring.Component):
         opens, reads, runs = (header.command == command for command in (Command.OPEN, Command.READ, Command.RUN))
         ahead = header.command == Command.WRITE_AHEAD
         writes = (header.command == Command.WRITE) | ahead
-        address = header.address[:ADDRESS_BITS]
+
+        # What exists has short addresses, and what is executed or dropped word by word has a short count.
+        depths = {space: depth(self._configuration, space) for space in Space}
+        address = header.address[: bits_for(max(depths.values()) - 1)]
+        count = header.count[: bits_for(self._configuration.frame_words)]
+        size = header.count
+        if self._configuration.unpacker:
+            size = Mux(header.space == Space.INPUT, header.mask, header.count)
 
         # Worked out in state SUM, used in state JUDGE.
-        end = Signal(ADDRESS_BITS + 1)
+        end = Signal(len(address) + 2)
+        far = Signal()
         distance = Signal(8)
         present = Signal()
         # Worked out in state JUDGE.
@@ -354,9 +362,9 @@ class Link(wiring.Component):
         silent = Signal()
 
         permitted, refused = Signal(), Signal()
-        fitting = {size: end <= size for size in {depth(self._configuration, space) for space in Space}}
+        fitting = {words: ~far & (end <= words) for words in set(depths.values())}
         with m.If(runs):
-            m.d.comb += permitted.eq(fitting[depth(self._configuration, Space.PROGRAM)])
+            m.d.comb += permitted.eq(fitting[depths[Space.PROGRAM]])
         with m.Else(), m.Switch(header.space):
             for space in Space:
                 with m.Case(space):
@@ -365,7 +373,7 @@ class Link(wiring.Component):
                         commands |= ahead
                     if space in READABLE:
                         commands |= reads & (header.count <= self._configuration.frame_words)
-                    m.d.comb += permitted.eq(fitting[depth(self._configuration, space)] & commands)
+                    m.d.comb += permitted.eq(fitting[depths[space]] & commands)
 
         m.d.comb += [
             self.request.p.write.eq(~reads),
@@ -378,7 +386,7 @@ class Link(wiring.Component):
             self.run.p.count.eq(header.count),
             encoder.answer.p.header.sequence.eq(header.sequence),
             encoder.answer.p.header.status.eq(status),
-            encoder.answer.p.header.count.eq(Mux(opens, status == Status.OK, Mux(reads & execute, header.count, 0))),
+            encoder.answer.p.header.count.eq(Mux(opens, status == Status.OK, Mux(reads & execute, count, 0))),
             encoder.answer.p.session.eq(session),
             encoder.answer.p.opens.eq(opens & (status == Status.OK)),
         ]
@@ -394,11 +402,9 @@ class Link(wiring.Component):
                         m.next = "SUM"
 
             with m.State("SUM"):
-                size = header.count
-                if self._configuration.unpacker:
-                    size = Mux(header.space == Space.INPUT, header.mask, header.count)
                 m.d.sync += [
-                    end.eq(address + size + (size == 0)),
+                    end.eq(address + size[: len(address) + 1] + (size == 0)),
+                    far.eq(Cat(header.address[len(address) :], size[len(address) + 1 :]).any()),
                     distance.eq(header.sequence - expected),
                     present.eq(header.session == session),
                     index.eq(0),
@@ -407,7 +413,6 @@ class Link(wiring.Component):
 
             with m.State("JUDGE"):
                 named = header.session.any()
-                exists = permitted & ~header.address[ADDRESS_BITS:].any()
                 m.d.sync += [status.eq(Status.OK), execute.eq(0), silent.eq(0)]
                 with m.If(opens):
                     m.d.comb += refused.eq(~named)
@@ -418,8 +423,8 @@ class Link(wiring.Component):
                 with m.Elif((distance != 0) & (distance <= 128)):
                     m.d.sync += silent.eq(1)
                 with m.Else():
-                    m.d.comb += refused.eq(~exists)
-                    m.d.sync += execute.eq(exists & ((distance == 0) | reads))
+                    m.d.comb += refused.eq(~permitted)
+                    m.d.sync += execute.eq(permitted & ((distance == 0) | reads))
                     with m.If(distance == 0):
                         m.d.sync += expected.eq(header.sequence + 1)
                 with m.If(refused):
@@ -429,7 +434,7 @@ class Link(wiring.Component):
             with m.State("WAIT"):
                 with m.If(~(execute & ~ahead & self.busy)):
                     m.next = "ANSWER"
-                    with m.If(writes & header.count.any()):
+                    with m.If(writes & count.any()):
                         m.next = "WORDS"
                     with m.Elif(runs & execute):
                         m.next = "RUN"
@@ -441,8 +446,8 @@ class Link(wiring.Component):
                 with m.If(decoder.content.valid & ~whole):
                     m.d.sync += [word.eq(Cat(word[8:], decoder.content.payload)), index.eq(index + 1)]
                 with m.If(whole & (self.request.ready | ~execute)):
-                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), header.count.eq(header.count - 1)]
-                    with m.If(header.count == 1):
+                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), count.eq(count - 1)]
+                    with m.If(count == 1):
                         m.next = "ANSWER"
 
             with m.State("RUN"):
@@ -455,14 +460,14 @@ class Link(wiring.Component):
                 m.d.sync += index.eq(0)
                 with m.If(silent | encoder.answer.ready):
                     m.next = "HEADER"
-                    with m.If(reads & execute & header.count.any()):
+                    with m.If(reads & execute & count.any()):
                         m.next = "READ"
 
             with m.State("READ"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.d.sync += [address.eq(address + 1), header.count.eq(header.count - 1)]
-                    with m.If(header.count == 1):
+                    m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
+                    with m.If(count == 1):
                         m.next = "HEADER"
 
         return m
