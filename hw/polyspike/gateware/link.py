@@ -83,7 +83,7 @@ class FrameDecoder(wiring.Component):
     out to be unsound. Sync byte and CRC take no place, so the frames that a host may send before it has their answers
     always fit. Otherwise no byte is taken while the ring is full.
 
-    Rate: 1 byte a cycle, with a cycle's pause behind each frame. Latency: the first byte of a frame is offered 3 cycles
+    Rate: 1 byte a cycle, with a cycle's pause behind each frame. Latency: the first byte of a frame is offered 4 cycles
     after its last one was taken.
 
     Members
@@ -175,13 +175,17 @@ class FrameDecoder(wiring.Component):
                 with m.Else():
                     give_up()
 
-        # The byte that is offered stays in the memory's output register, and its place is free.
+        # A byte that was read stays in the memory's output register, and its place is free. A block RAM is slow to
+        # answer, so what it has read goes through a register before anybody decides by it.
+        fetched = Signal()
         move = ~self.content.valid | self.content.ready
-        m.d.comb += [read.addr.eq(taken), read.en.eq(move), self.content.payload.eq(read.data)]
-        with m.If(move):
-            m.d.sync += self.content.valid.eq(taken != sound)
+        m.d.comb += [read.addr.eq(taken), read.en.eq(~fetched | move)]
+        with m.If(read.en):
+            m.d.sync += fetched.eq(taken != sound)
             with m.If(taken != sound):
                 m.d.sync += taken.eq(taken + 1)
+        with m.If(move):
+            m.d.sync += [self.content.valid.eq(fetched), self.content.payload.eq(read.data)]
 
         return m
 
@@ -294,7 +298,7 @@ class Link(wiring.Component):
     those to repetitions, but of a READ, wait for nothing but the answers before them.
 
     Latency where nobody stalls and nothing runs: from a request's last byte taken to its answer's first byte offered
-    20 cycles, in a WRITE of n > 0 words 9 n more (also if it is not executed), in a RUN 1 more; to `run` offered 19
+    22 cycles, in a WRITE of n > 0 words 9 n more (also if it is not executed), in a RUN 1 more; to `run` offered 21
     cycles. Rate: `request` 1 word every 9 cycles in a WRITE, 1 word a cycle in a READ; bytes as `FrameDecoder` and
     `FrameEncoder`.
 
@@ -351,29 +355,16 @@ class Link(wiring.Component):
         if self._configuration.unpacker:
             size = Mux(header.space == Space.INPUT, header.mask, header.count)
 
-        # Worked out in state SUM, used in state JUDGE.
+        # What SUM, PERMIT and JUDGE work out, one after the other.
         end = Signal(len(address) + 2)
         far = Signal()
         distance = Signal(8)
         present = Signal()
-        # Worked out in state JUDGE.
+        permitted = Signal()
+        refused = Signal()
         status = Signal(Status)
         execute = Signal()
         silent = Signal()
-
-        permitted, refused = Signal(), Signal()
-        fitting = {words: ~far & (end <= words) for words in set(depths.values())}
-        with m.If(runs):
-            m.d.comb += permitted.eq(fitting[depths[Space.PROGRAM]])
-        with m.Else(), m.Switch(header.space):
-            for space in Space:
-                with m.Case(space):
-                    commands = header.command == Command.WRITE
-                    if space in _AHEAD:
-                        commands |= ahead
-                    if space in READABLE:
-                        commands |= reads & (header.count <= self._configuration.frame_words)
-                    m.d.comb += permitted.eq(fitting[depths[space]] & commands)
 
         m.d.comb += [
             self.request.p.write.eq(~reads),
@@ -409,6 +400,22 @@ class Link(wiring.Component):
                     present.eq(header.session == session),
                     index.eq(0),
                 ]
+                m.next = "PERMIT"
+
+            with m.State("PERMIT"):
+                exists = {words: ~far & (end <= words) for words in set(depths.values())}
+                m.d.sync += permitted.eq(0)
+                with m.If(runs):
+                    m.d.sync += permitted.eq(exists[depths[Space.PROGRAM]])
+                with m.Else(), m.Switch(header.space):
+                    for space in Space:
+                        with m.Case(space):
+                            commands = header.command == Command.WRITE
+                            if space in _AHEAD:
+                                commands |= ahead
+                            if space in READABLE:
+                                commands |= reads & (header.count <= self._configuration.frame_words)
+                            m.d.sync += permitted.eq(exists[depths[space]] & commands)
                 m.next = "JUDGE"
 
             with m.State("JUDGE"):
