@@ -20,8 +20,8 @@ class SpikeMemory(wiring.Component):
     bandwidth counts once for all of them.
 
     Rate: one write and, on each port, one address a cycle. Latency: 2 cycles from a read's transfer to its word
-    (`fetch.READ_LATENCY`), in a serial configuration 1, and there the word stays until the next read; a word can be read
-    in the cycle after its write.
+    (`fetch.READ_LATENCY`), in a serial configuration 1, and there the word stays until the next read; a word can be
+    read in the cycle after its write.
 
     Members
     -------
