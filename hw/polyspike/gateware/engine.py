@@ -13,6 +13,7 @@ from .column import Column
 from .link import RUN_LAYOUT, request_layout
 from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
+from .serial_column import SerialColumn
 from .spike_memory import SpikeMemory
 from .unpacker import Unpacker
 
@@ -72,11 +73,13 @@ class Engine(wiring.Component):
 
         columns = []
         for index in range(configuration.columns):
-            column = Column(configuration)
+            column = SerialColumn(configuration) if configuration.serial else Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
             connect(m, sequencer.layer, column.layer)
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
+            if configuration.serial:
+                m.d.comb += spikes.hold.eq(column.hold)
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))

@@ -30,8 +30,8 @@ class Lanes(wiring.Component):
 
     Members
     -------
-    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while events pass
-    event : ``In(stream.Signature(EVENT))``
+    weights : ``In(descriptor(WEIGHTS, configuration)).array(PASS_SLOTS)``, constant while events pass
+    event : ``In(stream.Signature(event(configuration)))``
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the weight bank
     sums : ``Out(stream.Signature(layouts.sums(configuration)))``; of a maximum, only the bits of a count mean something
     """
@@ -43,8 +43,8 @@ class Lanes(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
-                "event": In(stream.Signature(layouts.EVENT)),
+                "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
+                "event": In(stream.Signature(layouts.event(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
                 "sums": Out(stream.Signature(layouts.sums(configuration))),
@@ -70,7 +70,7 @@ class Lanes(wiring.Component):
 
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
-        event1 = Signal(layouts.EVENT)
+        event1 = Signal(layouts.event(configuration))
         weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
         mode = weights1.mode
         # Stage 2: weight and count; stage 3: operand; then the multiplier's. Lanes are marked in pairs.
