@@ -57,11 +57,14 @@ RECEIVE_BYTES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Bytes that went over a link so far, everything included, and its rate in each direction if that is known."""
+    """Bytes that went over a link so far, everything included."""
 
-    sent: int = 0
-    received: int = 0
-    bytes_per_second: float | None = None
+    sent: int
+    received: int
+    #: The transport's time (`Transport.now`).
+    seconds: float
+    #: What the line carries in each direction, if that is known.
+    bytes_per_second: float | None
 
 
 class MemoryPort(Protocol):
@@ -98,8 +101,8 @@ class MemoryPort(Protocol):
     def finish(self) -> None:
         """Wait until everything that was asked for is done."""
 
-    def traffic(self) -> Traffic:
-        """Return the bytes moved so far; none where there is no link."""
+    def traffic(self) -> Traffic | None:
+        """Return the bytes moved so far; None where there is no link."""
 
 
 @dataclasses.dataclass(frozen=True)
