@@ -101,7 +101,7 @@ class SerialFire(wiring.Component):
         scaled = Signal(max(bits, configuration.threshold_bits + configuration.count_bits - 1))
         searching, negative = Signal(), Signal()
         subtracting = searching & ~negative
-        m.d.comb += [negative.eq(v[-1]), total.eq((Cat(subtracting, v) + Cat(subtracting, operand)) >> 1)]
+        m.d.comb += total.eq((Cat(subtracting, v) + Cat(subtracting, operand)) >> 1)
 
         # The quotient, from its highest bit down. A negative neuron emits -1 - q, so its q must stay below its limit.
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
@@ -172,6 +172,7 @@ class SerialFire(wiring.Component):
                 highest = configuration.count_bits - 1
                 m.d.sync += [
                     v.eq(total),
+                    negative.eq(total[-1]),
                     scaled.eq(
                         Mux(fire.wide, params.theta << highest, params.theta << 3) ^ (~total[-1]).replicate(len(scaled))
                     ),
