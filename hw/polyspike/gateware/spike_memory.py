@@ -20,7 +20,7 @@ class SpikeMemory(wiring.Component):
     bandwidth counts once for all of them.
 
     Rate: one write and, on each port, one address a cycle. Latency: 2 cycles from a read's transfer to its word
-    (`fetch.READ_LATENCY`), in a serial configuration 1, and there the word stays until the next read; a word can be
+    (`fetch.READ_LATENCY`), in a compact configuration 1, and there the word stays until the next read; a word can be
     read in the cycle after its write.
 
     Members
@@ -30,7 +30,7 @@ class SpikeMemory(wiring.Component):
     word0, word1, ... : ``Out(64)``, the word a column has read
     host_write : ``In(stream.Signature(spike_write(configuration)))``
     host_read : ``In(stream.Signature(address_bits))``
-    hold : ``In(1)``, where the configuration is serial: the column still needs its word, so the host has to wait
+    hold : ``In(1)``, where the configuration is compact: the column still needs its word, so the host has to wait
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
     """
 
@@ -42,7 +42,7 @@ class SpikeMemory(wiring.Component):
             members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
             members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
-        if configuration.serial:
+        if configuration.compact:
             members["hold"] = In(1)
         members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
         members["host_read"] = In(stream.Signature(address))
@@ -79,7 +79,7 @@ class SpikeMemory(wiring.Component):
             )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
-                allowed = ~self.hold if configuration.serial and reader is self.host_read else 1
+                allowed = ~self.hold if configuration.compact and reader is self.host_read else 1
                 same = reading.o.valid & (reader.payload == reading.o.p.item)
                 m.d.comb += [
                     asked.payload.eq(reader.payload),
@@ -89,14 +89,14 @@ class SpikeMemory(wiring.Component):
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
             m.d.comb += [reading.o.ready.eq(1), read.addr.eq(reading.o.p.item)]
-            if configuration.serial:
+            if configuration.compact:
                 m.d.comb += [read.en.eq(reading.o.valid), word.eq(read.data)]
             else:
                 m.d.sync += word.eq(read.data)
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             if port == 0:
                 on_its_way = self.host_read.valid & self.host_read.ready
-                if not configuration.serial:
+                if not configuration.compact:
                     granted, on_its_way = on_its_way, Signal()
                     m.d.sync += on_its_way.eq(granted)
                 m.d.sync += self.host_word_valid.eq(on_its_way)

@@ -1,4 +1,4 @@
-"""The serial fire unit against the definition of firing, as in test_fire."""
+"""The compact fire unit against the definition of firing, as in test_fire."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from gateware.simulate import describe, run
 from gateware.test_fire import extremes, fire
 from polyspike.cosim.streams import STALLS, get, put, send
-from polyspike.gateware.serial_fire import SerialFire
+from polyspike.gateware.compact_fire import CompactFire
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind
 
@@ -23,7 +23,7 @@ CONFIGURATIONS = {
         spike_depth=64,
         param_depth=64,
         program_depth=64,
-        serial=1,
+        compact=1,
         count_bits=bits,
     )
     for bits in (4, 8)
@@ -38,7 +38,7 @@ def test_fire_matches_the_definition(count_bits: int, kind: FireKind, stall: str
     configuration = CONFIGURATIONS[count_bits]
     generator = random.Random(f"{count_bits} {kind} {stall} {seed}")
     wide = count_bits == 8 and generator.random() < 0.7
-    unit = SerialFire(configuration)
+    unit = CompactFire(configuration)
     layer = extremes(configuration, generator, kind, wide)
     first_channel = LANES * generator.randint(0, 64 // LANES - 1)
     layer["params"] = first_channel

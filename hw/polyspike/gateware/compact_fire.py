@@ -16,7 +16,7 @@ from . import layouts
 _EMITTED_BITS = 16
 
 
-class SerialFire(wiring.Component):
+class CompactFire(wiring.Component):
     """Fire a tile lane by lane with one adder, while the next sum accumulates.
 
     Works as `fire.Fire`, with the same search. A negative v is kept as it is: its complement loses theta * 2^k where v
