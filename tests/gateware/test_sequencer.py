@@ -8,7 +8,7 @@ import pytest
 from gateware.simulate import plain, run
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware import layouts
-from polyspike.gateware.sequencer import Sequencer
+from polyspike.gateware.sequencer import SETUP_CYCLES, Sequencer
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FIRE, HALT, OUTPUT, RUN, SHAPE, SOURCE, WEIGHTS, WINDOW, encode, make
 
@@ -191,14 +191,14 @@ def test_an_item_a_cycle_and_latency() -> None:
         ctx.set(unit.idle, 1)
         ctx.set(unit.run.payload, {"first": 0, "count": len(program)})
         ctx.set(unit.run.valid, 1)
-        for cycle in range(80):
+        for cycle in range(120):
             _, _, item, done = await ctx.tick().sample(unit.item0.valid, unit.done)
             ctx.set(unit.run.valid, 0)
             valid.extend([cycle] if item else [])
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, six products, one to start.
-    first = 1 + 2 * len(program) + 6 + 1
+    # One cycle to take the request, two an instruction, the products, one to start.
+    first = 1 + 2 * len(program) + SETUP_CYCLES + 1
     assert valid == list(range(first, first + 15))
     assert ends == [first + 15 + 1]
