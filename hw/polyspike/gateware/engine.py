@@ -100,7 +100,7 @@ class Engine(wiring.Component):
         self._host(m, sequencer, spikes, columns)
         return m
 
-    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]) -> None:
+    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | SerialColumn]) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response
         space, address, word = request.p.space, request.p.address, request.p.data
@@ -158,7 +158,7 @@ class Engine(wiring.Component):
                     request.ready.eq(registers.access.ready & (request.p.write | ~waiting)),
                 ]
             if self.configuration.unpacker:
-                m.submodules.unpacker = unpacker = Unpacker()
+                m.submodules.unpacker = unpacker = Unpacker(self.configuration)
                 m.d.comb += [
                     unpacker.layout.eq(registers.layout),
                     unpacker.parts.p.data.eq(word),
@@ -188,7 +188,7 @@ class Engine(wiring.Component):
         with m.If(response.valid & response.ready):
             m.d.sync += [waiting.eq(0), answered.eq(0)]
 
-    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column]) -> Cat:
+    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | SerialColumn]) -> Cat:
         """Return how much each counter goes up."""
         running = Signal()
         m.d.sync += running.eq(sequencer.running)
