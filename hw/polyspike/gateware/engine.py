@@ -35,7 +35,7 @@ class Engine(wiring.Component):
 
     Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
     cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
-    its transfer (to INPUT, by then), and in the other memories a cycle later.
+    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
 
     Members
     -------
