@@ -16,7 +16,7 @@ DEPTH = 256
 
 def configuration(lanes: int) -> Configuration:
     return Configuration(
-        name="test", columns=1, lanes=lanes, weight_depth=64, spike_depth=DEPTH, param_depth=64, program_depth=64
+        name="test", columns=1, lanes=lanes, weight_depth=2048, spike_depth=DEPTH, param_depth=64, program_depth=64
     )
 
 
@@ -134,7 +134,7 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
         {
             "window": [
                 {
-                    "origin": generator.randint(0, 0xFFFF),
+                    "origin": generator.randint(0, DEPTH - 1),
                     "y": generator.randint(-4, 3),
                     "x": generator.randint(-4, 3),
                     "row": generator.randint(0, 900),
@@ -196,7 +196,7 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
 
     run(unit, feed, collect, collect_tags, background=(serve,))
     assert got_words == words
-    assert got_tags == [{**tag, "output": tag["output"] % (1 << 16)} for tag in tags]
+    assert got_tags == [{**tag, "output": tag["output"] % DEPTH} for tag in tags]
     assert sum(got_dropped) == dropped
 
 
@@ -220,8 +220,11 @@ def test_one_word_a_cycle() -> None:
         ctx.set(unit.word, 1)
         ctx.set(unit.item.valid, 1)
         for cycle in range(40):
-            _, _, request, word = await ctx.tick().sample(unit.request.valid, unit.fetched.valid)
-            ctx.set(unit.item.valid, 0)
+            _, _, taken, request, word = await ctx.tick().sample(
+                unit.item.ready, unit.request.valid, unit.fetched.valid
+            )
+            if taken:
+                ctx.set(unit.item.valid, 0)
             requests.extend([cycle] if request else [])
             fetched.extend([cycle] if word else [])
 

@@ -5,7 +5,8 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import PassMode
 
 from . import layouts
 from .fetch import Fetch
@@ -24,8 +25,8 @@ class Column(wiring.Component):
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while the column is not idle
-    item : ``In(stream.Signature(ITEM))``, positions to work on
+    layer : ``In(layer(configuration))``, constant while the column is not idle
+    item : ``In(stream.Signature(item(configuration)))``, positions to work on
     request, word : the column's spike memory port, see `Fetch`
     words : ``Out(stream.Signature(SPIKE_WRITE))``, results
     write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
@@ -37,11 +38,11 @@ class Column(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
-                "item": In(stream.Signature(layouts.ITEM)),
-                "request": Out(stream.Signature(ADDRESS_BITS)),
+                "layer": In(layouts.layer(configuration)),
+                "item": In(stream.Signature(layouts.item(configuration))),
+                "request": Out(stream.Signature(layouts.address_bits(configuration))),
                 "word": In(WORD_BITS),
-                "words": Out(stream.Signature(layouts.SPIKE_WRITE)),
+                "words": Out(stream.Signature(layouts.spike_write(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_weights": In(1),
                 "write_params": In(1),
@@ -54,12 +55,13 @@ class Column(wiring.Component):
         """Build the block."""
         m = Module()
         m.submodules.fetch = fetch = Fetch(self.configuration)
-        m.submodules.gather = gather = Gather()
+        m.submodules.gather = gather = Gather(self.configuration)
         m.submodules.lanes = lanes = Lanes(self.configuration)
         m.submodules.fire = fire = Fire(self.configuration)
         layer = flipped(self.layer)
         connect(m, layer, fetch.layer)
         connect(m, layer.fire, fire.fire)
+        m.d.comb += fire.counts.eq(self.layer.pass0.weights.mode == PassMode.MAXIMUM)
         for block in (gather, lanes):
             for index, each in enumerate(layouts.passes(layer)):
                 connect(m, each.weights, block.weights[index])
@@ -74,7 +76,7 @@ class Column(wiring.Component):
         connect(m, fire.words, flipped(self.words))
         m.d.comb += fetch.word.eq(self.word)
 
-        m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.TAG.size, depth=_TAGS)
+        m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
         m.d.comb += [
             tags.w_data.eq(fetch.tag.p),
             tags.w_en.eq(fetch.tag.valid),

@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from polyspike.spec import Configuration
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
@@ -24,24 +25,25 @@ class Gather(wiring.Component):
 
     Members
     -------
-    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while words pass
-    fetched : ``In(stream.Signature(FETCHED))``
-    event : ``Out(stream.Signature(EVENT))``
+    weights : ``In(descriptor(WEIGHTS, configuration)).array(PASS_SLOTS)``, constant while words pass
+    fetched : ``In(stream.Signature(fetched(configuration)))``
+    event : ``Out(stream.Signature(event(configuration)))``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
         super().__init__(
             {
-                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
-                "fetched": In(stream.Signature(layouts.FETCHED)),
-                "event": Out(stream.Signature(layouts.EVENT)),
+                "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
+                "fetched": In(stream.Signature(layouts.fetched(configuration))),
+                "event": Out(stream.Signature(layouts.event(configuration))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        current = Signal(layouts.FETCHED)
+        current = Signal(layouts.fetched(self.configuration))
         busy = Signal()
         weights = layouts.select(m, self.weights, current.slot, "weights")
 

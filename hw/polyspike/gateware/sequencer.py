@@ -44,8 +44,8 @@ class Sequencer(wiring.Component):
     run : ``In(stream.Signature(RUN_REQUEST))``
     done : ``Out(1)``, high for one cycle when a request has been executed
     running : ``Out(1)``, high while RUN is being executed
-    layer : ``Out(LAYER)``, the descriptors
-    item0, item1, ... : ``Out(stream.Signature(ITEM))``, one a column
+    layer : ``Out(layer(configuration))``, the descriptors
+    item0, item1, ... : ``Out(stream.Signature(item(configuration)))``, one a column
     idle : ``In(columns)``, from the columns
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the program memory
     """
@@ -57,12 +57,15 @@ class Sequencer(wiring.Component):
                 "run": In(stream.Signature(RUN_REQUEST)),
                 "done": Out(1),
                 "running": Out(1),
-                "layer": Out(layouts.LAYER),
+                "layer": Out(layouts.layer(configuration)),
                 "idle": In(configuration.columns),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
             }
-            | {f"item{column}": Out(stream.Signature(layouts.ITEM)) for column in range(configuration.columns)}
+            | {
+                f"item{column}": Out(stream.Signature(layouts.item(configuration)))
+                for column in range(configuration.columns)
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -150,7 +153,9 @@ class Sequencer(wiring.Component):
 
     def _setup(self, m: Module, product: Signal) -> None:
         """Work off the products of STEPS, one a cycle, on one multiplier."""
-        small, large, result = Signal(7), Signal(16), Signal(16)
+        small = Signal(7)
+        large = Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)))
+        result = Signal.like(large)
         m.d.comb += result.eq(small * large)
         factors = []
         for each in layouts.passes(self.layer):
