@@ -109,9 +109,10 @@ class Engine(wiring.Component):
         waiting, answered = Signal(), Signal()
         reading = request.valid & ~request.p.write & ~waiting
 
-        # Memories of the sequencer and the columns are written through registers, from column to column like the layer.
-        m.d.sync += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
-        m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        # Memories of the sequencer and of several columns are written through registers, from column to column.
+        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
+        domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         shape = data.StructLayout(
             {"write": layouts.COLUMN_WRITE, "weights": self.configuration.columns, "params": self.configuration.columns}
         )
@@ -125,7 +126,7 @@ class Engine(wiring.Component):
         ]
         for index, column in enumerate(columns):
             source, passed = passed, Signal(shape, name=f"host_write{index}")
-            m.d.sync += passed.eq(source)
+            domain += passed.eq(source)
             m.d.comb += [
                 column.write.eq(passed.write),
                 column.write_weights.eq(passed.weights[index]),

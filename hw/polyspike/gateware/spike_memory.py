@@ -10,7 +10,6 @@ from polyspike.spec.configuration import WORD_BITS
 from . import layouts
 from .arbiter import RoundRobin
 
-
 #: Cycles from a read's transfer to its word, where the configuration is not serial.
 READ_LATENCY = 3
 
