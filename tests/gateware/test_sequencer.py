@@ -198,7 +198,7 @@ def test_an_item_a_cycle_and_latency() -> None:
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, six products, one to start.
-    first = 1 + 2 * len(program) + 6 + 1
+    # One cycle to take the request, two an instruction, six products, two for the only column, one to start.
+    first = 1 + 2 * len(program) + 6 + 2 + 1
     assert valid == list(range(first, first + 15))
-    assert ends == [first + 15 + 1]
+    assert ends == [first + 15 + 5]

@@ -52,7 +52,7 @@ class Accumulator(wiring.Component):
         return m
 
     def _mac16(self) -> Instance:
-        """Return an SB_MAC16 of the iCE40: a 16 x 16 bit signed product, added up in its two 16-bit output registers."""
+        """Return an SB_MAC16 of the iCE40: a signed 16 x 16 bit product, added up in its two output registers."""
         value = Cat(self.value, Const(0, 32 - self.width))
         arguments: dict[str, Any] = {}
         for half, load in (("TOP", value[16:]), ("BOT", value[:16])):

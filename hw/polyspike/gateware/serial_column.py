@@ -20,8 +20,8 @@ from .serial_lanes import SerialLanes
 class SerialColumn(wiring.Component):
     """Eight output channels of one position at a time; does what `Column` does with a fraction of its logic.
 
-    Rate: one event a cycle while words are fetched in time and sums are fired in time; maxima, raw sums and the counts of
-    elementwise words are an event each.
+    Rate: one event a cycle while words are fetched in time and sums are fired in time; maxima, raw sums and the counts
+    of elementwise words are an event each.
 
     Members
     -------

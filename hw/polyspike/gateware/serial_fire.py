@@ -19,9 +19,9 @@ _EMITTED_BITS = 16
 class SerialFire(wiring.Component):
     """Fire a tile lane by lane with one adder, while the next sum accumulates.
 
-    Works as `fire.Fire`, with the same search: a negative v is kept as it is, because its complement loses theta * 2^k where
-    v gains it, and may do so while v stays negative. Sums are buffered, so that the ring they come from is free again after
-    a cycle a lane.
+    Works as `fire.Fire`, with the same search. A negative v is kept as it is: its complement loses theta * 2^k where v
+    gains it, and may do so while v stays negative. Sums are buffered, so that the ring they come from is free again
+    after a cycle a lane.
 
     Rate: a lane every 4 + bits cycles, 5 + bits where a negative one fires, with 4 bits of narrow counts and 8 of wide
     ones, which take one cycle more; 13 for MEMBRANE and 11 for RAW; a cycle for each word. Latency: 3 cycles from the

@@ -15,7 +15,7 @@ from .fetch import step_layout
 def event_layout(configuration: Configuration) -> data.StructLayout:
     """Return the layout of an event: the code of a count, or a raw sum, for one lane, or in BROADCAST for all lanes.
 
-    Where `add` is low, there is nothing to add: the event only ends a sum. A MAXIMUM of nothing is `blank`.
+    Where `add` is low, there is nothing to add: the event only ends a sum.
     """
     return data.StructLayout(
         {
@@ -28,7 +28,6 @@ def event_layout(configuration: Configuration) -> data.StructLayout:
             "slot": 1,
             "add": 1,
             "last": 1,
-            "blank": 1,
         }
     )
 
@@ -37,9 +36,9 @@ class SerialGather(wiring.Component):
     """Fetch the words of a walk and turn each into events: one a cycle, in the order of the lanes.
 
     A broadcast or elementwise word gives an event for each nonzero count. A word to take maxima of gives one for each
-    lane, and one of raw sums gives two, whatever is in it, because the lanes' sums pass by one after the other. A last word
-    with nothing in it gives one event that adds nothing. The word is not copied: it stays at the memory's output while
-    `hold` is high, and the next one is asked for in the cycle of its last event.
+    lane, and one of raw sums gives two, whatever is in it, because the lanes' sums pass by one after the other. A last
+    word with nothing in it gives one event that adds nothing. The word is not copied: it stays at the memory's output
+    while `hold` is high, and the next one is asked for in the cycle of its last event.
 
     Rate: an event a cycle; a word without events costs a cycle. Latency: 1 cycle from a granted `request` to its event.
 
@@ -91,7 +90,7 @@ class SerialGather(wiring.Component):
         m.d.comb += [
             every.eq((mode == PassMode.MAXIMUM) | raw),
             usable.eq(
-                Mux(known.blank & (mode != PassMode.MAXIMUM), 0, Mux(single, Cat(~known.half, known.half), 0b11))
+                Mux(known.blank, 0, Mux(single, Cat(~known.half, known.half), 0b11))
             ),
             first.eq(usable),  # nibbles 0 and 8: raw sums have these only
             even.eq(Mux(raw, 0, usable)),
@@ -144,7 +143,6 @@ class SerialGather(wiring.Component):
             event.p.slot.eq(known.slot),
             event.p.add.eq(useful),
             event.p.last.eq(known.last & only),
-            event.p.blank.eq(known.blank),
         ]
 
         free = Signal()

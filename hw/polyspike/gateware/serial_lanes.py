@@ -1,4 +1,4 @@
-"""The lanes of a serial column: multiply events with weights and add them up, with one adder for what is not a product."""
+"""The lanes of a serial column: multiply events with weights and add them up in a ring."""
 
 from typing import Any
 
@@ -14,17 +14,13 @@ from . import layouts
 from .accumulator import Accumulator, RowMemory
 from .serial_gather import event_layout
 
-#: Where the search for a maximum starts.
-_LOWEST = -128
-
-
 class SerialLanes(wiring.Component):
     """A weight bank and eight accumulators in a ring.
 
-    A BROADCAST event is multiplied with a weight row and added in all lanes, an ELEMENTWISE one in its lane. For a maximum
-    or a raw sum the ring turns by one place: the sum that comes out at lane 0 goes back in at the other end, replaced by
-    the larger count, or with the raw sum added. So after the events of a tile each sum is where it was. A finished sum
-    turns out of the ring lane by lane, and zeros turn in.
+    A BROADCAST event is multiplied with a weight row and added in all lanes, an ELEMENTWISE one in its lane. For a
+    maximum or a raw sum the ring turns by one place: the sum that comes out at lane 0 goes back in at the other end,
+    replaced by a larger count, or with the raw sum added. So after the events of a tile each sum is where it was. A
+    finished sum turns out of the ring lane by lane, and zeros turn in.
 
     Rate: one event a cycle; a maximum or raw sum behind a product waits one more, and the sums take a cycle a lane.
     Latency: 2 cycles from the last event to `sums`.
@@ -100,12 +96,9 @@ class SerialLanes(wiring.Component):
         out = Signal(signed(bits))
         back = Signal(signed(bits))
         maximum = event.mode == PassMode.MAXIMUM
-        lowest = ~ending & maximum & event.blank & fresh
-        larger = ~ending & maximum & ~event.blank & (fresh | (count > out[:9].as_signed()))
+        larger = maximum & (fresh | (count > out[:9].as_signed()))
         with m.If(ending):
             m.d.comb += back.eq(0)
-        with m.Elif(lowest):
-            m.d.comb += back.eq(_LOWEST)
         with m.Elif(larger):
             m.d.comb += back.eq(count)
         with m.Else():
