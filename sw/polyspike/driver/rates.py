@@ -142,6 +142,8 @@ def negotiate(link: Link, line: RatedTransport, fastest: int | None = None) -> i
     def tell(divisor: int) -> None:
         link.write(Space.REGISTERS, 0, BY_NAME["UART_DIVISOR"].address, np.array([divisor], np.uint64))
         link.finish()
+        # Until the last stop bit is over, which a receiver does not wait for.
+        line.read(1, 2 * FRAME_BITS / line.baud)
 
     clock_hz = int(link.read(Space.REGISTERS, BY_NAME["CLOCK_HZ"].address, 1)[0])
     for baud, cycles in candidates(clock_hz, line.base, fastest) if clock_hz else ():
