@@ -10,7 +10,7 @@ import serial.tools.list_ports
 from polyspike.spec import Configuration, DeviceError, LinkError
 from polyspike.spec.uart import BASE_BAUD
 
-from .link import open_link
+from .link import Link, open_link
 from .ports import Connection
 from .rates import RatedTransport, negotiate
 
@@ -109,6 +109,12 @@ def connect(target: str, configuration: Configuration | None = None) -> Connecti
     and goes as fast as board and bridge can, "/dev/ttyUSB0@..3000000" no faster than that, and "/dev/ttyUSB0@921600"
     stays at that rate, which must be the board's own.
     """
+    transport, link, found = bring_up(target, configuration)
+    return Connection(link, found, f"a board on {target} at {transport.baud} baud", transport.close)
+
+
+def bring_up(target: str, configuration: Configuration | None = None) -> tuple[SerialTransport, Link, Configuration]:
+    """Open a board as `connect` does, and return its parts."""
     path, base, fastest = parse(target)
     transport = SerialTransport(path, base)
     try:
@@ -121,7 +127,7 @@ def connect(target: str, configuration: Configuration | None = None) -> Connecti
     except BaseException:
         transport.close()
         raise
-    return Connection(link, found, f"a board on {path} at {transport.baud} baud", transport.close)
+    return transport, link, found
 
 
 def parse(target: str) -> tuple[str, int, int | None]:
