@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from polyspike.driver import Connection, open_link
+from polyspike.driver import Connection, Link, open_link
 from polyspike.driver.rates import RatedTransport, negotiate
 from polyspike.spec import Configuration, LinkError
 from polyspike.spec.uart import BASE_BAUD
@@ -151,7 +151,7 @@ class SimulatedSerialTransport(RatedTransport):
         self._pending += data
 
     def read(self, most: int, timeout: float) -> bytes:
-        """Return what there is, or wait for something."""
+        """Return what there is, or wait for something; a board that is asleep is not waited for."""
         end = self.wires.cycles + round(timeout * self.wires.clock_hz)
         while True:
             left = max(1, end - self.wires.cycles)
@@ -159,7 +159,7 @@ class SimulatedSerialTransport(RatedTransport):
             self._pending = self._pending[sent:]
             if data:
                 self.heard()
-            if data or self.wires.cycles >= end:
+            if data or self.wires.cycles >= end or (self.wires.asleep and not self._pending):
                 return data
 
     def close(self) -> None:
@@ -269,18 +269,24 @@ def terminal_baud(descriptor: int) -> int:
     return words[_OSPEED]
 
 
+def bring_up(configuration: Configuration, engine: str | None = None) -> tuple[SimulatedSerialTransport, Link]:
+    """Make a simulated board and agree on the fastest rate."""
+    wires = Wires(serial_core(configuration, CLOCK_HZ, BASE_BAUD), CLOCK_HZ, engine)
+    transport = SimulatedSerialTransport(wires)
+    try:
+        link, _ = open_link(transport, configuration)
+        negotiate(link, transport)
+    except BaseException:
+        transport.close()
+        raise
+    return transport, link
+
+
 def connector(engine: str | None = None) -> Callable[[Configuration], Connection]:
-    """Return what connects a driver to a simulated board, in this process, at the fastest rate."""
+    """Return what connects a driver to a simulated board in this process."""
 
     def connect(configuration: Configuration) -> Connection:
-        wires = Wires(serial_core(configuration, CLOCK_HZ, BASE_BAUD), CLOCK_HZ, engine)
-        transport = SimulatedSerialTransport(wires)
-        try:
-            link, _ = open_link(transport, configuration)
-            negotiate(link, transport)
-        except BaseException:
-            transport.close()
-            raise
+        transport, link = bring_up(configuration, engine)
         description = f"a simulated board ({engine or ENGINES[0]}) at {transport.baud} baud"
         return Connection(link, configuration, description, transport.close)
 

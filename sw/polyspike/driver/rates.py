@@ -1,11 +1,13 @@
 """Agreeing on a faster rate over a line whose two ends have a rate."""
 
 import abc
+import contextlib
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
+from polyspike.spec import LinkError
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME, REGISTERS
 from polyspike.spec.uart import BASE_BAUD, DIVISOR_BITS, FRAME_BITS, LEAST_DIVISOR, TOLERANCE, rate_error
@@ -140,7 +142,7 @@ def negotiate(link: Link, line: RatedTransport, fastest: int | None = None) -> i
     """
 
     def tell(divisor: int) -> None:
-        link.write(Space.REGISTERS, 0, BY_NAME["UART_DIVISOR"].address, np.array([divisor], np.uint64))
+        _write_divisor(link, divisor)
         link.finish()
         # Until the last stop bit is over, which a receiver does not wait for.
         line.read(1, 2 * FRAME_BITS / line.baud)
@@ -163,3 +165,18 @@ def negotiate(link: Link, line: RatedTransport, fastest: int | None = None) -> i
             tell(0)
             line.change_rate(line.base, trusted=True)
     return line.baud
+
+
+def release(link: Link, line: RatedTransport) -> None:
+    """Leave the device at its own rate, so that whoever opens it next need not wait until it falls back.
+
+    A broken link is left as it is.
+    """
+    if line.baud != line.base:
+        with contextlib.suppress(LinkError):
+            link.finish()
+            _write_divisor(link, 0)
+
+
+def _write_divisor(link: Link, divisor: int) -> None:
+    link.write(Space.REGISTERS, 0, BY_NAME["UART_DIVISOR"].address, np.array([divisor], np.uint64))

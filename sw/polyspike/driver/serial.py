@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import math
+import os
 import time
 
 import serial
@@ -12,13 +14,16 @@ from polyspike.spec.uart import BASE_BAUD
 
 from .link import Link, open_link
 from .ports import Connection
-from .rates import RatedTransport, negotiate
+from .rates import RatedTransport, negotiate, release
 
 #: Seconds that one call of the operating system waits at most.
 _TICK = 0.02
 
 #: Seconds after which a port that takes no bytes is given up.
 _WRITE_SECONDS = 10.0
+
+#: Environment variable: the seconds that count as one where a serial port leads to a slow simulation.
+TIME_SCALE_VARIABLE = "POLYSPIKE_TIME_SCALE"
 
 _HELP = "see 'When it does not answer' in docs/boards.md"
 
@@ -32,6 +37,8 @@ class SerialTransport(RatedTransport):
         Its name, e.g. "/dev/ttyUSB0" or "COM3".
     baud
         The rate to begin with.
+    time_scale
+        Seconds that count as one: more than 1 for a simulated board, which is slower than a real one.
 
     Raises
     ------
@@ -39,17 +46,24 @@ class SerialTransport(RatedTransport):
         There is no such port, it may not be used, or somebody else uses it.
     """
 
-    def __init__(self, path: str, baud: int = BASE_BAUD) -> None:
+    def __init__(self, path: str, baud: int = BASE_BAUD, time_scale: float = 1.0) -> None:
         super().__init__(baud)
+        self._time_scale = time_scale
         self._path = path
         try:
-            self._port = serial.Serial(path, baud, timeout=_TICK, write_timeout=_WRITE_SECONDS, exclusive=True)
+            self._port = serial.Serial(
+                path, baud, timeout=_TICK, write_timeout=_WRITE_SECONDS * time_scale, exclusive=True
+            )
         except (OSError, ValueError) as error:
             raise DeviceError(_why_not(path, baud, error)) from error
         # USB bridges hand over what they have every 16 ms otherwise. Not every driver can, and only Linux has it.
         with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
             self._port.set_low_latency_mode(True)
         self._port.reset_input_buffer()
+
+    def now(self) -> float:
+        """Return seconds from some moment on, scaled."""
+        return time.monotonic() / self._time_scale
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -63,7 +77,7 @@ class SerialTransport(RatedTransport):
     def read(self, most: int, timeout: float) -> bytes:
         """Return what there is, or wait for something."""
         port = self._open()
-        deadline = time.monotonic() + timeout
+        deadline = self.now() + timeout
         try:
             while True:
                 data: bytes = port.read(min(most, max(1, port.in_waiting)))
@@ -72,7 +86,7 @@ class SerialTransport(RatedTransport):
                         data += port.read(min(most - len(data), port.in_waiting))
                     self.heard()
                     return data
-                if time.monotonic() >= deadline:
+                if self.now() >= deadline:
                     return b""
         except OSError as error:
             raise self._gone(error) from error
@@ -110,13 +124,18 @@ def connect(target: str, configuration: Configuration | None = None) -> Connecti
     stays at that rate, which must be the board's own.
     """
     transport, link, found = bring_up(target, configuration)
-    return Connection(link, found, f"a board on {target} at {transport.baud} baud", transport.close)
+
+    def close() -> None:
+        release(link, transport)
+        transport.close()
+
+    return Connection(link, found, f"a board on {target} at {transport.baud} baud", close)
 
 
 def bring_up(target: str, configuration: Configuration | None = None) -> tuple[SerialTransport, Link, Configuration]:
     """Open a board as `connect` does, and return its parts."""
     path, base, fastest = parse(target)
-    transport = SerialTransport(path, base)
+    transport = SerialTransport(path, base, _time_scale())
     try:
         link, found = open_link(transport, configuration)
         if fastest != base:
@@ -128,6 +147,18 @@ def bring_up(target: str, configuration: Configuration | None = None) -> tuple[S
         transport.close()
         raise
     return transport, link, found
+
+
+def _time_scale() -> float:
+    """Return $POLYSPIKE_TIME_SCALE, or 1."""
+    text = os.environ.get(TIME_SCALE_VARIABLE) or "1"
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale < math.inf:
+        raise DeviceError(f"${TIME_SCALE_VARIABLE} is {text!r}, but it must be a number above 0")
+    return scale
 
 
 def parse(target: str) -> tuple[str, int, int | None]:

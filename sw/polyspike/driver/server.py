@@ -40,6 +40,9 @@ IDLE_SECONDS = 600.0
 #: Seconds after which the thread that passes answers on looks whether its client is still there.
 _TICK = 0.1
 
+#: Seconds after which a simulated device is asked again.
+_FOREVER = 3600.0
+
 
 class RequestFilter:
     """Passes sound request frames on, and nothing else.
@@ -166,8 +169,8 @@ class Server:
     def run(self) -> None:
         """Serve until `close` is called, or an exception comes in, e.g. from the keyboard."""
         while True:
-            readable, _, _ = select.select([self._listener, self._wake], [], [])
-            if self._wake in readable:
+            waiting = [self._listener.fileno(), self._wake]
+            if self._wake in select.select(waiting, [], [])[0]:
                 return
             connection, peer = self._listener.accept()
             with self._guard:
@@ -327,14 +330,11 @@ class SharedTransport:
     Parameters
     ----------
     transport
-        Whose `read` returns nothing only when nothing more will come until something is written.
-    timeout
-        What its `read` is given.
+        Its `read` must return nothing as soon as nothing will come any more until something is written.
     """
 
-    def __init__(self, transport: Transport, timeout: float) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._timeout = timeout
         self._inbox = b""
         self._awake = False
         self._changed = threading.Condition()
@@ -365,7 +365,7 @@ class SharedTransport:
             if not data and not self._awake:
                 return b""
         self._transport.write(data)
-        answer = self._transport.read(most, self._timeout)
+        answer = self._transport.read(most, _FOREVER)
         self._awake = bool(answer)
         return answer
 
