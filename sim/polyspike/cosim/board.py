@@ -56,6 +56,7 @@ class Wires:
             ("destroy", None, [handle]),
             ("cycles", cycles, [handle]),
             ("quiet", cycles, [handle]),
+            ("lights", ctypes.c_uint, [handle]),
             ("usage", None, [handle, ctypes.POINTER(ctypes.c_double), ctypes.POINTER(cycles)]),
             ("usage_clear", None, [handle]),
             (
@@ -92,6 +93,12 @@ class Wires:
     def asleep(self) -> bool:
         """Whether nothing will happen any more until the host sends something."""
         return int(self._library.polyspike_quiet(self._open())) > QUIET_SECONDS * self.clock_hz
+
+    @property
+    def lights(self) -> tuple[bool, bool, bool]:
+        """Whether the lights are on: idle, running, error."""
+        lights = self._library.polyspike_lights(self._open())
+        return bool(lights & 1), bool(lights & 2), bool(lights & 4)
 
     def exchange(self, data: bytes, most: int, enough: int, baud: float, cycles: int) -> tuple[int, bytes]:
         """Simulate at most `cycles` cycles, with a host's port at `baud`. Ends early when `enough` bytes were received.

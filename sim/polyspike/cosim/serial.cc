@@ -1,5 +1,5 @@
 // The C interface of a simulated board: a device behind two wires, and a host's serial port at their other end. DESIGN names the
-// engine's adapter as in harness.cc, here with the ports of polyspike.gateware.serial_core.SerialCore: rx, tx, running.
+// engine's adapter as in harness.cc, here with the ports of polyspike.gateware.serial_core.SerialCore: rx, tx, idle, running, error.
 //
 // The host's port sends and receives bits of any length in clock cycles, whole or not, so the two ends need not agree.
 #include <cmath>
@@ -94,6 +94,12 @@ uint64_t polyspike_cycles(void *handle) { return static_cast<Board *>(handle)->c
 uint64_t polyspike_quiet(void *handle) {
   Board *board = static_cast<Board *>(handle);
   return board->cycles - board->last_event;
+}
+
+// What the lights show: bit 0 idle, bit 1 running, bit 2 error.
+unsigned polyspike_lights(void *handle) {
+  Model &model = static_cast<Board *>(handle)->model;
+  return model.idle | model.running << 1 | model.error << 2;
 }
 
 // How the wire to the device was used so far: cycles in which it carried a byte, start bit to stop bit, and cycles between the
