@@ -147,9 +147,7 @@ class Server:
         try:
             self._listener = socket.create_server((host, port), family=family)
         except OSError as error:
-            raise DeviceError(
-                f"cannot listen at {host}, port {port}: {error}; choose another --port or --host"
-            ) from error
+            raise DeviceError(f"cannot listen at {host}, port {port} ({error}); choose another host or port") from error
         #: Where clients connect: host and port.
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
@@ -364,7 +362,8 @@ class SharedTransport:
             data, self._inbox = self._inbox, b""
             if not data and not self._awake:
                 return b""
-        self._transport.write(data)
+        if data:
+            self._transport.write(data)
         answer = self._transport.read(most, _FOREVER)
         self._awake = bool(answer)
         return answer
