@@ -2,6 +2,7 @@
 
 import array
 import ctypes
+import dataclasses
 import fcntl
 import os
 import select
@@ -20,9 +21,9 @@ from polyspike.spec.uart import BASE_BAUD
 
 from .build import ENGINES, Source, library, serial_core
 
-#: A simulated board's clock, unless somebody chooses another one. It gives 115200 and 460800 baud without an error, and
+#: A simulated board's clock, unless somebody chooses another one. It gives 115200 and 230400 baud without an error, and
 #: few cycles a bit, because simulated cycles take long.
-CLOCK_HZ = 16 * BASE_BAUD
+CLOCK_HZ = 8 * BASE_BAUD
 
 #: Seconds of the board's time after which a board that nothing happens to stays as it is: all its timers have ended.
 QUIET_SECONDS = 0.75
@@ -32,6 +33,18 @@ CALL_CYCLES = 100_000
 
 #: The same while a program in another process may be about to send something.
 PUMP_CYCLES = 4_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """How the wires of a simulated board were used, in cycles."""
+
+    #: The wire to the board carried a byte, from start bit to stop bit.
+    sent: float
+    #: The same for the wire from the board.
+    received: float
+    #: From the beginning of the first byte to the board to the end of the last one.
+    span: int
 
 
 class Wires:
@@ -50,14 +63,14 @@ class Wires:
     def __init__(self, source: Source, clock_hz: int, engine: str | None = None) -> None:
         self.clock_hz = clock_hz
         self._library = ctypes.CDLL(str(library(source, engine)))
-        handle, size, cycles = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64
+        handle, size, cycles, real = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_double
         for name, result, arguments in (
             ("create", handle, []),
             ("destroy", None, [handle]),
             ("cycles", cycles, [handle]),
             ("quiet", cycles, [handle]),
             ("lights", ctypes.c_uint, [handle]),
-            ("usage", None, [handle, ctypes.POINTER(ctypes.c_double), ctypes.POINTER(cycles)]),
+            ("usage", None, [handle, ctypes.POINTER(real), ctypes.POINTER(real), ctypes.POINTER(cycles)]),
             ("usage_clear", None, [handle]),
             (
                 "exchange",
@@ -70,7 +83,7 @@ class Wires:
                     ctypes.c_char_p,
                     size,
                     size,
-                    ctypes.c_double,
+                    real,
                     cycles,
                 ],
             ),
@@ -112,15 +125,11 @@ class Wires:
         )
         return sent.value, buffer.raw[:received]
 
-    def usage(self) -> tuple[float, int]:
-        """Return how the wire to the board was used since `clear_usage`.
-
-        Two numbers of cycles: those in which it carried a byte, from start bit to stop bit, and those between the
-        beginning of the first byte and the end of the last one.
-        """
-        carried, span = ctypes.c_double(), ctypes.c_uint64()
-        self._library.polyspike_usage(self._open(), ctypes.byref(carried), ctypes.byref(span))
-        return carried.value, span.value
+    def usage(self) -> "Usage":
+        """Return how the wires were used since `clear_usage`."""
+        sent, received, span = ctypes.c_double(), ctypes.c_double(), ctypes.c_uint64()
+        self._library.polyspike_usage(self._open(), ctypes.byref(sent), ctypes.byref(received), ctypes.byref(span))
+        return Usage(sent.value, received.value, span.value)
 
     def clear_usage(self) -> None:
         """Begin a new measurement of `usage`."""
@@ -276,13 +285,15 @@ def terminal_baud(descriptor: int) -> int:
     return words[_OSPEED]
 
 
-def bring_up(configuration: Configuration, engine: str | None = None) -> tuple[SimulatedSerialTransport, Link]:
-    """Make a simulated board and agree on the fastest rate."""
+def bring_up(
+    configuration: Configuration, engine: str | None = None, fastest: int | None = None
+) -> tuple[SimulatedSerialTransport, Link]:
+    """Make a simulated board and agree on the fastest rate, or the fastest one up to `fastest`."""
     wires = Wires(serial_core(configuration, CLOCK_HZ, BASE_BAUD), CLOCK_HZ, engine)
     transport = SimulatedSerialTransport(wires)
     try:
         link, _ = open_link(transport, configuration)
-        negotiate(link, transport)
+        negotiate(link, transport, fastest)
     except BaseException:
         transport.close()
         raise

@@ -25,9 +25,9 @@ struct Board {
   unsigned taken = 0, shift = 0;
   double receive_start = 0, receive_bit = 1;
 
-  // How the wire from the host was used.
+  // How the wires were used.
   uint64_t first_start = 0, last_end = 0;
-  double carried = 0;
+  double sent = 0, received = 0;
   uint64_t bytes = 0;
 
   void cycle() {
@@ -45,7 +45,7 @@ struct Board {
     send_bit = bit;
     send_end = send_start + FRAME_BITS * bit;
     if (bytes++ == 0) first_start = (uint64_t)send_start;
-    carried += FRAME_BITS * bit;
+    sent += FRAME_BITS * bit;
     last_end = (uint64_t)std::ceil(send_end);
     return true;
   }
@@ -67,7 +67,7 @@ struct Board {
     } else if (cycles >= receive_start + (taken + 0.5) * receive_bit) {
       if (taken == 0 && level) receiving = false;
       shift |= (unsigned)level << taken++;
-      if (taken == FRAME_BITS) receiving = false, complete = true, *byte = shift >> 1;
+      if (taken == FRAME_BITS) receiving = false, complete = true, *byte = shift >> 1, received += FRAME_BITS * bit;
     }
     before = level;
     return complete;
@@ -102,18 +102,19 @@ unsigned polyspike_lights(void *handle) {
   return model.idle | model.running << 1 | model.error << 2;
 }
 
-// How the wire to the device was used so far: cycles in which it carried a byte, start bit to stop bit, and cycles between the
-// beginning of the first byte and the end of the last one.
-void polyspike_usage(void *handle, double *carried, uint64_t *span) {
+// How the wires were used so far: cycles in which that to the board and that from it carried a byte, start bit to stop bit, and cycles
+// between the beginning of the first byte to the board and the end of the last one.
+void polyspike_usage(void *handle, double *sent, double *received, uint64_t *span) {
   Board *board = static_cast<Board *>(handle);
-  *carried = board->carried;
+  *sent = board->sent;
+  *received = board->received;
   *span = board->bytes ? board->last_end - board->first_start : 0;
 }
 
 // Begin a new measurement of `polyspike_usage`.
 void polyspike_usage_clear(void *handle) {
   Board *board = static_cast<Board *>(handle);
-  board->carried = 0;
+  board->sent = board->received = 0;
   board->bytes = 0;
 }
 

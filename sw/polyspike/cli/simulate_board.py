@@ -26,7 +26,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--config", default="tiny", metavar="NAME", help="the board's configuration (default: tiny)")
-    parser.add_argument("--clock", type=positive, metavar="HZ", help="the board's clock (default: 1843200)")
+    parser.add_argument("--clock", type=positive, metavar="HZ", help="the board's clock (default: 921600)")
     parser.add_argument("--baud", type=positive, metavar="BAUD", help="its rate after reset (default: 115200)")
 
 
