@@ -33,7 +33,7 @@ class Engine(wiring.Component):
 
     Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
     cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
-    its transfer (to INPUT, by then), and in the other memories a cycle later.
+    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
 
     Members
     -------
@@ -94,14 +94,16 @@ class Engine(wiring.Component):
         waiting, answered = Signal(), Signal()
         reading = request.valid & ~request.p.write & ~waiting
 
-        # Column and program memories are written through registers: the host's word fans out to all of them.
+        # Where there are several columns, their memories and the program's are written through registers: the host's
+        # word fans out to all of them.
+        domain = m.d.sync if len(columns) > 1 else m.d.comb
         targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
         for target in targets:
-            m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
-        m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+            domain += [target.write.address.eq(address), target.write.data.eq(word)]
+        domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         for index, column in enumerate(columns):
             mine = writing & request.p.mask[index]
-            m.d.sync += [
+            domain += [
                 column.write_weights.eq(mine & (space == Space.WEIGHTS)),
                 column.write_params.eq(mine & (space == Space.PARAMS)),
             ]
