@@ -91,7 +91,7 @@ class LyingBridge(SimulatedSerialTransport):
 
 def test_a_rate_that_does_not_work_is_not_kept() -> None:
     transport = LyingBridge(simulated())
-    link, _ = open_link(transport, TINY)
+    link, _ = open_link(transport, TINY, timeout=0.6)
     assert negotiate(link, transport) == BASE_BAUD
     assert works(link)
     assert negotiate(link, transport, 153_600) == 153_600
@@ -102,7 +102,7 @@ def test_a_device_that_was_left_at_a_fast_rate_is_opened_again() -> None:
     transport, _ = bring_up(TINY)
     # The program ended without a word.
     again = SimulatedSerialTransport(transport.wires)
-    link, _ = open_link(again, TINY)
+    link, _ = open_link(again, TINY, timeout=0.6)
     assert again.baud == BASE_BAUD
     assert link.faults["silence"] == 1
     assert works(link)
@@ -130,9 +130,12 @@ def test_a_silent_host_keeps_its_rate() -> None:
 
 
 def test_noise_costs_the_rate_at_most() -> None:
-    transport, link = bring_up(TINY)
-    wires = transport.wires
+    wires = simulated()
+    transport = SimulatedSerialTransport(wires)
+    link, _ = open_link(transport, TINY, timeout=0.2)
+    negotiate(link, transport)
     wires.exchange(b"\x5a\x00\x33", 1, 1, transport.baud, CLOCK_HZ * 3 // 5)
+    assert transport.baud == 230_400
     assert works(link)
     assert transport.baud == BASE_BAUD
     assert set(link.faults) == {"silence"}

@@ -37,10 +37,7 @@ def execute(options: argparse.Namespace) -> int:
 
     configuration = named(options.config)
     with SimulatedSerialBoard(configuration, options.clock or CLOCK_HZ, options.baud or BASE_BAUD) as board:
-        print(
-            f"a board of configuration {configuration.name!r}: open_device('serial:{board.path}') (end: Ctrl-C)",
-            flush=True,
-        )
+        print(f"a board of configuration {configuration.name!r}: serial:{board.path} (end: Ctrl-C)", flush=True)
         try:
             signal.pause()
         except KeyboardInterrupt:
