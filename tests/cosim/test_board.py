@@ -1,6 +1,7 @@
 """A simulated board: rates at both ends of its wires, and what happens when they differ; lights; pseudo-terminals."""
 
 import os
+import threading
 import tty
 
 import numpy as np
@@ -206,3 +207,15 @@ def test_a_batch_keeps_the_link_busy() -> None:
     # 16 pixels are as many words, which alone take 5120 cycles an image; the core takes about 1300.
     assert usage.sent > 16 * 16 * 8 * 40
     assert usage.sent / usage.span > 0.95
+
+
+def test_a_cable_that_is_pulled_in_the_middle_of_a_batch() -> None:
+    with SimulatedSerialBoard(TINY) as board, open_device(f"serial:{board.path}") as device:
+        device.load(compiler.compile(small_network(), TINY))
+        scissors = threading.Timer(0.2, board.close)
+        scissors.start()
+        with pytest.raises(LinkError, match=rf"serial port {board.path} is gone"):
+            device.infer(np.zeros((20_000, 1, 4, 4), np.uint8))
+        scissors.join()
+        with pytest.raises(LinkError, match=r"the link is broken, open the device again"):
+            device.infer(np.zeros((1, 1, 4, 4), np.uint8))
