@@ -12,7 +12,7 @@ from polyspike.spec.axi import Access
 from polyspike.spec.configuration import ARCHITECTURE_VERSION, WORD_BITS
 from polyspike.spec.memory import Space, depth
 from polyspike.spec.registers import BY_NAME as ENGINE_REGISTERS
-from polyspike.spec.registers import COUNTERS
+from polyspike.spec.registers import COUNTERS, InputLayout
 
 from .engine import Engine
 from .link import RUN_LAYOUT, request_layout
@@ -39,6 +39,7 @@ SETTINGS = data.StructLayout(
         "mask": 16,
         "in_address": 32,
         "in_count": 32,
+        "in_layout": sum(width for _, width in InputLayout.FIELDS),
         "run_first": 32,
         "run_count": 32,
         "out_address": 32,
@@ -219,31 +220,34 @@ class Transfers(wiring.Component):
 
         # One register of requests, which all share; a read is asked when there is a place for its answer.
         request = self.request
-        reading, for_bus = Signal(), Signal()
+        reading, for_bus = Signal(), Signal()  # a read is on its way, and whether it is the bus's
         room = Signal()
         m.d.comb += room.eq(~request.valid | request.ready)
         with m.If(request.ready):
             m.d.sync += request.valid.eq(0)
 
-        space, mask = Signal.like(settings.space), Signal.like(settings.mask)
-        in_address, in_left = Signal.like(request.p.address), Signal(32)
+        space, mask, layout = (Signal.like(settings[name]) for name in ("space", "mask", "in_layout"))
+        in_address, in_left, first = Signal.like(request.p.address), Signal(32), Signal()
         out_address, out_left = Signal.like(request.p.address), Signal(32)
-        asked = Signal()  # a read of the bus is on its way
+        unknown = Signal()  # the engine does not know this input's layout yet
         with m.If(room):
             with m.If(self.clear.valid):
                 m.d.comb += self.clear.ready.eq(1)
                 address = ENGINE_REGISTERS["COUNTERS_CLEAR"].address
                 m.d.sync += self._ask(1, Space.REGISTERS, 0, address, 0)
-            with m.Elif(self.read.valid & ~asked & ~reading):
+            with m.Elif(self.read.valid & ~reading):
                 m.d.sync += self._ask(0, Space.REGISTERS, 0, self.read.p, 0)
-                m.d.sync += [asked.eq(1), reading.eq(1), for_bus.eq(1)]
+                m.d.sync += [reading.eq(1), for_bus.eq(1)]
             with m.Elif(busy["out"] & free["out"] & (out_left != 0) & ~self.o.valid & ~reading):
                 m.d.sync += self._ask(0, Space.SPIKES, 0, out_address, 0)
                 m.d.sync += [out_address.eq(out_address + 1), out_left.eq(out_left - 1), reading.eq(1), for_bus.eq(0)]
+            with m.Elif(busy["in"] & free["in"] & unknown):
+                address = ENGINE_REGISTERS["INPUT_LAYOUT"].address
+                m.d.sync += [*self._ask(1, Space.REGISTERS, 0, address, layout), unknown.eq(0)]
             with m.Elif(busy["in"] & free["in"] & (in_left != 0) & self.i.valid):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += self._ask(1, space, mask, in_address, self.i.p.data)
-                m.d.sync += [in_address.eq(in_address + 1), in_left.eq(in_left - 1)]
+                m.d.sync += [*self._ask(1, space, mask, in_address, self.i.p.data), request.p.first.eq(first)]
+                m.d.sync += [in_address.eq(in_address + 1), in_left.eq(in_left - 1), first.eq(0)]
                 with m.If(self.i.p.last & (in_left != 1)):
                     m.d.comb += self.short.eq(1)
                     m.d.sync += in_left.eq(0)
@@ -255,7 +259,10 @@ class Transfers(wiring.Component):
                 mask.eq(settings.mask),
                 in_address.eq(settings.in_address),
                 in_left.eq(settings.in_count),
+                first.eq(1),
             ]
+            if self.configuration.unpacker:
+                m.d.sync += [layout.eq(settings.in_layout), unknown.eq(settings.space == Space.INPUT)]
 
         m.d.comb += [self.response.ready.eq(1), self.answer.eq(self.response.p)]
         with m.If(self.o.valid & self.o.ready):
@@ -265,7 +272,6 @@ class Transfers(wiring.Component):
             m.d.sync += reading.eq(0)
             with m.If(for_bus):
                 m.d.comb += self.read.ready.eq(1)
-                m.d.sync += asked.eq(0)
             with m.Else():
                 m.d.sync += [self.o.valid.eq(1), self.o.p.data.eq(self.response.p), self.o.p.last.eq(out_left == 0)]
         with m.If(start["out"]):
@@ -383,29 +389,33 @@ class AxiEngine(wiring.Component):
         m.d.comb += [
             getattr(settings, name).eq(_part(target, "IN_TARGET", name)) for name in ("space", "ahead", "mask")
         ]
-        for name in ("in_address", "in_count", "run_first", "run_count", "out_address", "out_count"):
+        for name in ("in_address", "in_count", "in_layout", "run_first", "run_count", "out_address", "out_count"):
             m.d.comb += getattr(settings, name).eq(registers[name.upper()])
 
         # Writes are 3 cycles apart, so a command finds what was written before it checked, in two steps.
-        writable = [space for space in Space if space != Space.REGISTERS]
-        limit = Signal(33)
+        in_words = settings.in_count
+        if self.configuration.unpacker:
+            in_words = Mux(settings.space == Space.INPUT, settings.mask, settings.in_count)
+        limit, known = Signal(33), Signal()
         with m.Switch(settings.space):
-            for space in writable:
+            for space in axi.TARGETS:
                 with m.Case(space):
                     m.d.comb += limit.eq(depth(self.configuration, space))
+                    m.d.sync += known.eq(1 if space in axi.AHEAD else ~settings.ahead)
+            with m.Default():
+                m.d.sync += known.eq(0)
         fits = {}
-        for kind, first, count, size in (
-            ("in", settings.in_address, settings.in_count, limit),
-            ("run", settings.run_first, settings.run_count, depth(self.configuration, Space.PROGRAM)),
-            ("out", settings.out_address, settings.out_count, depth(self.configuration, Space.SPIKES)),
+        for kind, first, size, some, end in (
+            ("in", settings.in_address, in_words, settings.in_count.any(), limit),
+            ("run", settings.run_first, settings.run_count + (settings.run_count == 0), 1, Space.PROGRAM),
+            ("out", settings.out_address, settings.out_count, settings.out_count.any(), Space.SPIKES),
         ):
-            end, some = Signal(33, name=f"{kind}_end"), Signal(name=f"{kind}_some")
+            last, exists = Signal(34, name=f"{kind}_last"), Signal(name=f"{kind}_exists")
             fits[kind] = Signal(name=f"{kind}_fits")
-            if kind == "run":
-                m.d.sync += [end.eq(first + count + (count == 0)), some.eq(1)]
-            else:
-                m.d.sync += [end.eq(first + count), some.eq(count != 0)]
-            m.d.sync += fits[kind].eq((end <= size) & some)
+            if isinstance(end, Space):
+                end = depth(self.configuration, end)
+            m.d.sync += [last.eq(first + size), exists.eq(some)]
+            m.d.sync += fits[kind].eq((last <= end) & exists & (known if kind == "in" else 1))
 
         index, value = bus.write.p.index, bus.write.p.data
         strobed = Signal(data.ArrayLayout(8, 4))

@@ -81,6 +81,6 @@ def _plain(text: str, name: str) -> str:
     text = re.sub(
         r"^( *)reg (\[\S+\] )?(\S+ ?) = ([^;]*);$", r"\1reg \2\3;\n\1initial \3 = \4;", text, flags=re.MULTILINE
     )
-    # One-hot selections: patterns that overlap become the bits they look at.
-    text = text.replace("casez (s)", "case (1'b1)")
+    # One-hot selections: patterns that overlap become the bits they look at, and the hint an attribute.
+    text = text.replace("casez (s) // synopsys parallel_case", "(* parallel_case *) case (1'b1)")
     return re.sub(r"^( *)\d+'b(\?*)1(\?*):$", lambda found: f"{found[1]}s[{len(found[3])}]:", text, flags=re.MULTILINE)

@@ -10,13 +10,13 @@ run       Execute RUN_COUNT instructions from instruction RUN_FIRST on, or fewer
 out       Send OUT_COUNT words from OUT_ADDRESS of the spike memory on to the output stream, the last one with TLAST.
 
 The three take place in the order in which they were commanded, and in the order above where one write commands
-several: COMMAND = in + run + out is an inference. Only with IN_TARGET.ahead the transfer waits for nothing, so that
-the next image can come in while this one is computed; which words a run touches is the software's to know. Settings
-are copied when a command is given and may then be changed.
+several: COMMAND = in + run + out is an inference. Only with IN_TARGET.ahead, to SPIKES or INPUT, the transfer waits for
+nothing, so that the next image can come in while this one is computed; which words a run touches is the software's to
+know. Settings are copied when a command is given and may then be changed.
 
 A command is refused while an earlier one of its kind is not done, and when its words or instructions do not exist; a
-transfer needs at least one word, and `in` a space that can be written and is not REGISTERS. Of a refused command
-nothing is done; it is answered SLVERR, and IRQ_STATUS.refused is set. SLVERR also answers accesses to offsets that
+transfer needs at least one word, and `in` another space than REGISTERS. Of a refused command nothing is done; it is
+answered SLVERR, and IRQ_STATUS.refused is set. SLVERR also answers accesses to offsets that
 are not in this table, and writes to registers that can only be read; they change nothing, and read as zero. The lowest
 two bits of an address are ignored. Byte strobes are honoured: a byte without one keeps its value, and counts as zero in
 COMMAND and IRQ_STATUS.
@@ -24,11 +24,17 @@ COMMAND and IRQ_STATUS.
 
 import dataclasses
 import enum
+import itertools
 
-from .registers import COUNTERS
+from .memory import Space
+from .registers import COUNTERS, InputLayout
 
 #: Bits of a register's byte offset: the interface takes 4 KiB of the address space.
 OFFSET_BITS = 12
+
+#: Spaces that input transfers write to, and those of them that they may write to ahead of earlier commands.
+TARGETS = (Space.SPIKES, Space.WEIGHTS, Space.PARAMS, Space.PROGRAM, Space.INPUT)
+AHEAD = (Space.SPIKES, Space.INPUT)
 
 #: What ID reads: "pspk" in ASCII.
 ID = int.from_bytes(b"pspk", "big")
@@ -73,6 +79,9 @@ class AxiRegister:
 def _flags(*flags: tuple[str, str]) -> tuple[Field, ...]:
     return tuple(Field(name, low, 1, doc) for low, (name, doc) in enumerate(flags))
 
+
+#: Lowest bits of INPUT_LAYOUT's fields.
+_LOWS = tuple(itertools.accumulate((width for _, width in InputLayout.FIELDS[:-1]), initial=0))
 
 _READ, _WRITE, _BOTH = Access.READ, Access.WRITE, Access.READ_WRITE
 _TABLE: tuple[tuple[str, Access, str, tuple[Field, ...]], ...] = (
@@ -127,7 +136,16 @@ _TABLE: tuple[tuple[str, Access, str, tuple[Field, ...]], ...] = (
         ),
     ),
     ("IN_ADDRESS", _BOTH, "address of an input transfer's first word", ()),
-    ("IN_COUNT", _BOTH, "words of an input transfer", ()),
+    ("IN_COUNT", _BOTH, "words of an input transfer, as they come from the stream", ()),
+    (
+        "IN_LAYOUT",
+        _BOTH,
+        "of an input transfer to INPUT, how its words are unpacked: what INPUT_LAYOUT is among the link's registers",
+        tuple(
+            Field(name, low, width, "see `polyspike.spec.registers.InputLayout`")
+            for (name, width), low in zip(InputLayout.FIELDS, _LOWS, strict=True)
+        ),
+    ),
     ("RUN_FIRST", _BOTH, "the first instruction of a run", ()),
     ("RUN_COUNT", _BOTH, "instructions of a run; 0: until HALT", ()),
     ("OUT_ADDRESS", _BOTH, "address in SPIKES of an output transfer's first word", ()),

