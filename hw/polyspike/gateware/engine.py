@@ -1,30 +1,39 @@
 """The accelerator without its link: sequencer, columns, memories and counters, from word to word."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.memory import Space
-from polyspike.spec.registers import BY_NAME, COUNTERS, MAGIC, InputLayout
+from polyspike.spec.registers import COUNTERS
 
 from .column import Column
 from .link import RUN_LAYOUT, request_layout
+from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
 from .spike_memory import SpikeMemory
-
-#: Width of the hardware counters.
-_COUNTER_BITS = 40
+from .unpacker import Unpacker
 
 
 class Engine(wiring.Component):
     """Sequencer, columns, memories and counters of one configuration.
 
-    `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes.
+    `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes. It
+    asks only for what there is: addresses that exist, reads of `polyspike.spec.memory.READABLE` spaces, and INPUT only
+    where there is an unpacker.
+    Requests are executed in their order, and each is over before the next one is looked at, so a read, or a run that
+    is handed over when a write was taken, sees what was written.
 
-    Rate: a word a cycle while nobody else wants the spike memory, a read every 4 cycles at most. A write is in the
-    spike memory in the cycle after its transfer, and in the other memories a cycle later.
+    Writes to space INPUT are words of payloads, see `request_layout`: the first word of each payload is marked `first`
+    and has, as `mask`, the number of words to write and, as `address`, that of the first one. A payload has no end:
+    the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
+    INPUT_LAYOUT tells how payloads are unpacked.
+
+    Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
+    cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
+    its transfer (to INPUT, by then), and in the other memories a cycle later.
 
     Members
     -------
@@ -81,6 +90,10 @@ class Engine(wiring.Component):
         request, response = self.request, self.response
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
+        # A read waits until its word has been handed over; reads of the host are rare.
+        waiting, answered = Signal(), Signal()
+        reading = request.valid & ~request.p.write & ~waiting
+
         # Column and program memories are written through registers: the host's word fans out to all of them.
         targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
         for target in targets:
@@ -93,48 +106,69 @@ class Engine(wiring.Component):
                 column.write_params.eq(mine & (space == Space.PARAMS)),
             ]
 
-        registers = self._registers(m, sequencer, columns, writing & (space == Space.REGISTERS), address, word)
-        # A read waits until its word has been handed over; reads of the host are rare.
-        waiting = Signal()
-        answer = Signal(64)
-        answered = Signal()
+        m.submodules.registers = registers = Registers(self.configuration, self.clock_hz)
         m.d.comb += [
-            spikes.host_write.valid.eq(writing & (space == Space.SPIKES)),
+            registers.steps.eq(self._steps(m, sequencer, columns)),
+            registers.access.p.write.eq(request.p.write),
+            registers.access.p.address.eq(address),
+            registers.access.p.data.eq(word),
+            self.divisor.eq(registers.divisor),
             spikes.host_write.p.address.eq(address),
             spikes.host_write.p.data.eq(word),
             spikes.host_write.p.mask.eq(0b11),
-            spikes.host_read.valid.eq(request.valid & ~request.p.write & (space == Space.SPIKES) & ~waiting),
             spikes.host_read.p.eq(address),
             response.valid.eq(answered),
-            response.p.eq(answer),
         ]
-        with m.If(request.p.write):
-            m.d.comb += request.ready.eq((space != Space.SPIKES) | spikes.host_write.ready)
-        with m.Elif(space == Space.SPIKES):
-            m.d.comb += request.ready.eq(spikes.host_read.ready & ~waiting)
-        with m.Else():
-            m.d.comb += request.ready.eq(~waiting)
-        with m.If(request.valid & request.ready & ~request.p.write):
+        with m.Switch(space):
+            with m.Case(Space.SPIKES):
+                m.d.comb += [
+                    spikes.host_write.valid.eq(writing),
+                    spikes.host_read.valid.eq(reading),
+                    request.ready.eq(Mux(request.p.write, spikes.host_write.ready, spikes.host_read.ready & ~waiting)),
+                ]
+            with m.Case(Space.REGISTERS):
+                m.d.comb += [
+                    registers.access.valid.eq(writing | reading),
+                    request.ready.eq(registers.access.ready & (request.p.write | ~waiting)),
+                ]
+            if self.configuration.unpacker:
+                m.submodules.unpacker = unpacker = Unpacker()
+                m.d.comb += [
+                    unpacker.layout.eq(registers.layout),
+                    unpacker.parts.p.data.eq(word),
+                    unpacker.parts.p.address.eq(address),
+                    unpacker.parts.p.count.eq(request.p.mask),
+                    unpacker.parts.p.first.eq(request.p.first),
+                    unpacker.words.ready.eq(spikes.host_write.ready),
+                ]
+                with m.Case(Space.INPUT):
+                    m.d.comb += [
+                        unpacker.parts.valid.eq(writing),
+                        request.ready.eq(unpacker.parts.ready),
+                        spikes.host_write.valid.eq(unpacker.words.valid),
+                        spikes.host_write.p.eq(unpacker.words.p),
+                    ]
+            with m.Default():
+                m.d.comb += request.ready.eq(1)
+
+        with m.If(reading & request.ready):
             m.d.sync += waiting.eq(1)
-            with m.If(space != Space.SPIKES):
-                m.d.sync += [answer.eq(Array(registers)[address]), answered.eq(1)]
+        with m.If(registers.limb_valid):
+            m.d.sync += response.p.eq(Cat(response.p[LIMB_BITS:], registers.limb))
         with m.If(spikes.host_word_valid):
-            m.d.sync += [answer.eq(spikes.host_word), answered.eq(1)]
+            m.d.sync += response.p.eq(spikes.host_word)
+        with m.If(spikes.host_word_valid | (registers.limb_valid & registers.access.ready)):
+            m.d.sync += answered.eq(1)
         with m.If(response.valid & response.ready):
             m.d.sync += [waiting.eq(0), answered.eq(0)]
 
-    def _registers(
-        self, m: Module, sequencer: Sequencer, columns: list[Column], writing: Signal, address: Signal, word: Signal
-    ) -> list[object]:
-        """Add the counters and return the registers' values in address order."""
-        clear = Signal()
-        m.d.sync += clear.eq(writing & (address == BY_NAME["COUNTERS_CLEAR"].address))
+    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column]) -> Cat:
+        """Return how much each counter goes up."""
         running = Signal()
         m.d.sync += running.eq(sequencer.running)
-        values: list[object] = [Const(MAGIC, 64), Const(int(self.configuration.digest, 16), 64)]
+        steps = []
         for register in COUNTERS:
-            value = Signal(_COUNTER_BITS, name=register.name.lower())
-            step = Signal(range(len(columns) + 1), name=f"{value.name}_step")
+            step = Signal(range(len(columns) + 1), name=f"{register.name.lower()}_step")
             if register.name == "CYCLES":
                 m.d.sync += step.eq(sequencer.running)
             else:
@@ -143,11 +177,5 @@ class Engine(wiring.Component):
                 )
                 marks = [getattr(column.activity, source) for column in columns]
                 m.d.sync += step.eq(sum(marks[1:], marks[0]))
-            m.d.sync += value.eq(Mux(clear, 0, value + Mux(running, step, 0)))
-            values.append(value)
-        layout = Signal(sum(width for _, width in InputLayout.FIELDS))
-        for register, value in (("UART_DIVISOR", self.divisor), ("INPUT_LAYOUT", layout)):
-            with m.If(writing & (address == BY_NAME[register].address)):
-                m.d.sync += value.eq(word)
-        values += [Const(0, 64), Const(self.clock_hz, 64), self.divisor, layout]
-        return values
+            steps.append(Mux(running, step, 0))
+        return Cat(steps)
