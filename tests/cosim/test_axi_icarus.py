@@ -17,8 +17,8 @@ from polyspike.spec import TINY
 
 pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
 
-#: Two columns, so that the column mask matters.
-CONFIGURATION = TINY.replace(name="two", columns=2)
+#: Two columns, so that the column mask matters, and the unpacker.
+CONFIGURATION = TINY.replace(name="two", columns=2, unpacker=1)
 
 #: Of the random network that is run: one whose columns get different weights.
 SEED = 2
@@ -39,7 +39,7 @@ def test_axi(tmp_path: Path) -> None:
         directory=tmp_path / "bench",
         environment={"POLYSPIKE_PROGRAM": str(tmp_path / "program.npz")},
     )
-    assert tests == 15
+    assert tests == 17
 
 
 def save(program: Program, images: np.ndarray, membranes: np.ndarray, path: Path) -> None:

@@ -168,7 +168,7 @@ class Transfers(wiring.Component):
     busy : ``Out(KINDS)``, from the cycle after a command on
     done : ``Out(KINDS)``, pulses; short : ``Out(1)``, pulses when TLAST ends an input transfer early
     i : ``In(stream.Signature(STREAM_WORD))``; o : ``Out(stream.Signature(STREAM_WORD))``
-    clear : ``In(stream.Signature(0))``, set the counters to zero
+    clear : ``In(stream.Signature(0))``, set the counters to zero; not while a run is in progress
     read : ``In(stream.Signature(4))``, an engine register's address; answer : ``Out(64)``, valid with `read.ready`
     request, response, run : to `Engine`; engine_busy : ``In(1)``, from its `busy`
     """
@@ -216,15 +216,15 @@ class Transfers(wiring.Component):
             with m.If(self.done[kind]):
                 m.d.sync += busy[kind].eq(0)
 
-        self._runs(m, free["run"])
-
         # One register of requests, which all share; a read is asked when there is a place for its answer.
         request = self.request
         reading, for_bus = Signal(), Signal()  # a read is on its way, and whether it is the bus's
         room = Signal()
         m.d.comb += room.eq(~request.valid | request.ready)
+        clearing = Signal()  # takes a while, in which nothing may count
         with m.If(request.ready):
-            m.d.sync += request.valid.eq(0)
+            m.d.sync += [request.valid.eq(0), clearing.eq(0)]
+        self._runs(m, free["run"] & ~clearing)
 
         space, mask, layout = (Signal.like(settings[name]) for name in ("space", "mask", "in_layout"))
         in_address, in_left, first = Signal.like(request.p.address), Signal(32), Signal()
@@ -234,7 +234,7 @@ class Transfers(wiring.Component):
             with m.If(self.clear.valid):
                 m.d.comb += self.clear.ready.eq(1)
                 address = ENGINE_REGISTERS["COUNTERS_CLEAR"].address
-                m.d.sync += self._ask(1, Space.REGISTERS, 0, address, 0)
+                m.d.sync += [*self._ask(1, Space.REGISTERS, 0, address, 0), clearing.eq(1)]
             with m.Elif(self.read.valid & ~reading):
                 m.d.sync += self._ask(0, Space.REGISTERS, 0, self.read.p, 0)
                 m.d.sync += [reading.eq(1), for_bus.eq(1)]
@@ -442,6 +442,8 @@ class AxiEngine(wiring.Component):
                     for kind in fits:
                         with m.If(flag[kind] & (transfers.busy[kind] | ~fits[kind])):
                             m.d.comb += refused.eq(1)
+                    with m.If(flag["clear"] & transfers.busy["run"]):
+                        m.d.comb += refused.eq(1)
                     m.d.comb += [
                         transfers.clear.valid.eq(flag["clear"] & ~refused),
                         bus.write.ready.eq(refused | ~flag["clear"] | transfers.clear.ready),

@@ -14,12 +14,12 @@ several: COMMAND = in + run + out is an inference. Only with IN_TARGET.ahead, to
 nothing, so that the next image can come in while this one is computed; which words a run touches is the software's to
 know. Settings are copied when a command is given and may then be changed.
 
-A command is refused while an earlier one of its kind is not done, and when its words or instructions do not exist; a
-transfer needs at least one word, and `in` another space than REGISTERS. Of a refused command nothing is done; it is
-answered SLVERR, and IRQ_STATUS.refused is set. SLVERR also answers accesses to offsets that
-are not in this table, and writes to registers that can only be read; they change nothing, and read as zero. The lowest
-two bits of an address are ignored. Byte strobes are honoured: a byte without one keeps its value, and counts as zero in
-COMMAND and IRQ_STATUS.
+A command is refused while an earlier one of its kind is not done (`clear`: while a run is not), and when its words or
+instructions do not exist; a transfer needs at least one word, and `in` another space than REGISTERS. Of a refused
+command nothing is done; it is answered SLVERR, and IRQ_STATUS.refused is set. SLVERR also answers accesses to offsets
+that are not in this table, and writes to registers that can only be read; they change nothing, and read as zero. The
+lowest two bits of an address are ignored. Byte strobes are honoured: a byte without one keeps its value, and counts as
+zero in COMMAND and IRQ_STATUS.
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ _TABLE: tuple[tuple[str, Access, str, tuple[Field, ...]], ...] = (
             ("in", "take words from the input stream"),
             ("run", "execute instructions"),
             ("out", "send words to the output stream"),
-            ("clear", "set the counters to zero, at once"),
+            ("clear", "set the counters to zero, before a run that is commanded with it; not while one is in progress"),
             (
                 "reset",
                 "end everything at once, and drop what is in the streams: as aresetn, but memories and the registers "

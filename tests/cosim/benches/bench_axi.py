@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from polyspike.spec import TINY, axi
 from polyspike.spec.configuration import ARCHITECTURE_VERSION
 from polyspike.spec.memory import Space, depth
+from polyspike.spec.registers import InputLayout
 
-CONFIGURATION = TINY.replace(name="two", columns=2)
+CONFIGURATION = TINY.replace(name="two", columns=2, unpacker=1)
 PERIOD_NS = 10
 #: Several times what a test needs.
 BOUND = {"timeout_time": 100_000 * PERIOD_NS, "timeout_unit": "ns"}
@@ -50,6 +51,7 @@ class Host:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
+        self.images = 0
         reset = {"reset": dut.aresetn, "reset_active_level": False}
         self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, **reset)
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, byte_lanes=8, **reset)
@@ -163,11 +165,11 @@ async def infer(host: Host) -> None:
         "out_address": out_address,
         "out_count": out_count,
     }
-    await host.command(CLEAR)
     for image, expected in zip(data["inputs"], data["membranes"], strict=True):
         await host.send(image)
-        await host.command(IN | RUN | OUT, **settings)
-        settings = {}  # they stay
+        # Settings stay.
+        await (host.command(IN | RUN | OUT) if host.images else host.command(CLEAR | IN | RUN | OUT, **settings))
+        host.images += 1
         result = (await host.receive()).view("<i4")
         np.testing.assert_array_equal(result[: len(expected)], expected)
         await host.interrupt(DONE_OUT)
@@ -377,11 +379,16 @@ async def what_cannot_be_done_is_refused(dut: Any) -> None:
             await refused(IN, in_target=space, in_address=address, in_count=count)
         if space != Space.SPIKES:
             await refused(IN, in_target=space | AHEAD, in_address=0, in_count=1)
-    for space in (Space.REGISTERS, Space.INPUT, 7):
+    for space in (Space.REGISTERS, 7):
         await refused(IN, in_target=space, in_address=0, in_count=1)
     size = depth(CONFIGURATION, Space.SPIKES)
     for address, count in ((0, 0), (size, 1), (size - 1, 2), (0x1_0000, 1)):
         await refused(OUT, out_address=address, out_count=count)
+    # What counts in INPUT are the words that are written, which are in the mask.
+    size = depth(CONFIGURATION, Space.SPIKES)
+    for address, count in ((0, size + 1), (size, 1), (size - 1, 2)):
+        await refused(IN, in_target=Space.INPUT | count << 16, in_address=address, in_count=1)
+    await refused(IN, in_target=Space.INPUT | 1 << 16, in_address=0, in_count=0)
     size = depth(CONFIGURATION, Space.PROGRAM)
     for first, count in ((size, 0), (size, 1), (size - 1, 2), (0, size + 1), (0x1_0000, 1), (0, 0x1_0000)):
         await refused(RUN, run_first=first, run_count=count)
@@ -430,12 +437,71 @@ async def commands_keep_their_order_unless_ahead(dut: Any) -> None:
     while await host.read("STATUS") & IN:
         pass
     await host.send(words(9, 4))
-    await host.command(IN, in_target=Space.SPIKES, in_address=far)
+    await host.command(IN, in_target=Space.SPIKES)
+    await host.access("COMMAND", CLEAR, AxiResp.SLVERR)
     assert await host.read("STATUS") == IN | RUN | OUT, "the run must be long enough for this test"
     np.testing.assert_array_equal((await host.receive()).view("<i4")[: len(expected)], expected)
     await host.interrupt(DONE_RUN | DONE_OUT)
     await host.command(OUT, out_address=far, out_count=4)
     np.testing.assert_array_equal(await host.receive(), words(9, 4))
+    # The counters count all of a run that is commanded together with their clearing.
+    counted = []
+    for commands in ((CLEAR, RUN), (CLEAR | RUN,)):
+        for command in commands:
+            await host.command(command)
+        while await host.read("STATUS"):
+            pass
+        counted.append([await host.read(register.name) for register in axi.REGISTERS if register.offset >= 0x80])
+    assert counted[0] == counted[1] and sum(counted[0]) > 0
+    # A run that is cut short leaves nothing behind.
+    await host.command(RUN)
+    await ClockCycles(dut.aclk, 100)
+    assert await host.read("STATUS") == RUN
+    await host.command(RESET)
+    assert await host.read("STATUS") == 0
+    await host.access("IRQ_STATUS", DONE_RUN | DONE_OUT)
+    await host.send(image)
+    await host.command(IN | RUN | OUT, in_address=address, in_count=len(image), out_address=out_address, out_count=out_count)
+    np.testing.assert_array_equal((await host.receive()).view("<i4")[: len(expected)], expected)
+
+
+@cocotb.test(**BOUND)
+@cocotb.parametrize(stalled=[False, True])
+async def dense_inputs_are_unpacked(dut: Any, stalled: bool) -> None:
+    host = await started(dut)
+    if stalled:
+        host.stall(30)
+    await host.access("IRQ_ENABLE", DONE_OUT)
+    for seed, layout in enumerate((InputLayout(nibbles=3, row=10, taps=4, stride=2), InputLayout(nibbles=16, row=3))):
+        nibbles = np.random.default_rng(seed).integers(0, 16, 4 * layout.row * layout.nibbles).tolist()
+        made = unpacked(nibbles, layout)
+        payload = np.array([pack(nibbles[start : start + 16]) for start in range(0, len(nibbles), 16)], np.uint64)
+        await host.send(payload)
+        await host.command(
+            IN | OUT,
+            in_target=Space.INPUT | len(made) << 16,
+            in_address=50,
+            in_count=len(payload),
+            in_layout=layout.encode(),
+            out_address=50,
+            out_count=len(made),
+        )
+        np.testing.assert_array_equal(await host.receive(), made)
+        await host.interrupt(DONE_OUT)
+
+
+def pack(nibbles: list[int]) -> int:
+    return sum(value << 4 * place for place, value in enumerate(nibbles))
+
+
+def unpacked(nibbles: list[int], layout: InputLayout) -> list[int]:
+    """What `polyspike.spec.memory` says of space INPUT."""
+    items = [nibbles[start : start + layout.nibbles] for start in range(0, len(nibbles), layout.nibbles)]
+    made = []
+    for row in range(0, len(items), layout.row):
+        for last in range(layout.taps, layout.row + 1, layout.stride):
+            made.append(pack([each for item in items[row + last - layout.taps : row + last] for each in item]))
+    return made
 
 
 @cocotb.test(**BOUND)
