@@ -14,6 +14,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer, with_timeout
+from cocotb.utils import get_sim_time
 from cocotbext.axi import (
     AxiLiteBus,
     AxiLiteMaster,
@@ -325,7 +326,8 @@ async def streams_write_and_read_the_spike_memory(dut: Any, stalled: bool) -> No
 
 
 @cocotb.test(**BOUND)
-async def a_word_a_cycle_comes_in(dut: Any) -> None:
+async def streams_are_as_fast_as_said(dut: Any) -> None:
+    """A word a cycle in, and one every six cycles out."""
     host = await started(dut)
     host.source.pause = True
     await host.send(words(3, 200))
@@ -339,6 +341,14 @@ async def a_word_a_cycle_comes_in(dut: Any) -> None:
     assert not dut.s_axis_tvalid.value
     await ClockCycles(dut.aclk, 6)
     assert await host.read("IRQ_STATUS") == DONE_IN
+    receiving = cocotb.start_soon(host.receive())
+    await host.command(OUT, out_address=0, out_count=50)
+    times = []
+    while not receiving.done():
+        await RisingEdge(dut.aclk)
+        if dut.m_axis_tvalid.value and dut.m_axis_tready.value:
+            times.append(get_sim_time("ns"))
+    assert set(np.diff(times)) == {6 * PERIOD_NS}
 
 
 @cocotb.test(**BOUND)
@@ -461,7 +471,9 @@ async def commands_keep_their_order_unless_ahead(dut: Any) -> None:
     assert await host.read("STATUS") == 0
     await host.access("IRQ_STATUS", DONE_RUN | DONE_OUT)
     await host.send(image)
-    await host.command(IN | RUN | OUT, in_address=address, in_count=len(image), out_address=out_address, out_count=out_count)
+    await host.command(
+        IN | RUN | OUT, in_address=address, in_count=len(image), out_address=out_address, out_count=out_count
+    )
     np.testing.assert_array_equal((await host.receive()).view("<i4")[: len(expected)], expected)
 
 
