@@ -30,6 +30,8 @@ class Peer(Protocol):
     """A device that can be switched off and on again."""
 
     transport: Transport
+    #: The beginning of an answer whose end has not come yet.
+    partial: bytearray
 
     def restart(self) -> None: ...
 
@@ -39,12 +41,14 @@ class FakePeer:
 
     def __init__(self, network: Network, configuration: Configuration) -> None:
         self.device = FakeDevice(FakeCore(network, configuration), run_seconds=0.2)
-        transport = FakeTransport(self.device)
-        transport.piece = 4096
-        self.transport: Transport = transport
+        self._line = FakeTransport(self.device)
+        self._line.piece = 4096
+        self.transport: Transport = self._line
+        self.partial = bytearray()
 
     def restart(self) -> None:
         self.device.restart()
+        self._line.to_host.clear()
 
 
 class SimulatedPeer:
@@ -53,6 +57,7 @@ class SimulatedPeer:
     def __init__(self, make: Callable[[], SimulatedTransport]) -> None:
         self._make = make
         self.transport: Transport = make()
+        self.partial = bytearray()
 
     def restart(self) -> None:
         self.transport.close()
@@ -79,7 +84,6 @@ class FaultyTransport:
         #: What is under way: when it arrives, and the bytes.
         self._to_peer: collections.deque[tuple[float, bytes]] = collections.deque()
         self._to_host: collections.deque[tuple[float, bytes]] = collections.deque()
-        self._answer = bytearray()
         self._dead: str | None = None
         #: A fault of `FATAL` that waits for its opportunity.
         self._fatal: str | None = None
@@ -137,20 +141,22 @@ class FaultyTransport:
 
     def _take(self, data: bytes) -> None:
         """Cut what the peer sends into frames, and let faults happen to them."""
-        self._answer += data
+        answer = self._peer.partial
+        answer += data
         if self._restarts:
             self.faults["restarted"] += 1
             before = self.now()
             self._peer.restart()
+            answer.clear()
             # The peer's clock may have started again, too.
             self._extra += before - self.now()
             self._restarts = False
-        while len(self._answer) >= ANSWER:
-            size = ANSWER + 8 * int.from_bytes(self._answer[3:5], "little")
-            if len(self._answer) < size:
+        while len(answer) >= ANSWER:
+            size = ANSWER + 8 * int.from_bytes(answer[3:5], "little")
+            if len(answer) < size:
                 return
-            frame = bytes(self._answer[:size])
-            del self._answer[:size]
+            frame = bytes(answer[:size])
+            del answer[:size]
             kind = self._pick(size)
             if kind in FATAL:
                 # These happen on the way to the device.
