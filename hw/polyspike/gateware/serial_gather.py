@@ -89,9 +89,7 @@ class SerialGather(wiring.Component):
         odd, even, first = Signal(2), Signal(2), Signal(2)
         m.d.comb += [
             every.eq((mode == PassMode.MAXIMUM) | raw),
-            usable.eq(
-                Mux(known.blank, 0, Mux(single, Cat(~known.half, known.half), 0b11))
-            ),
+            usable.eq(Mux(known.blank, 0, Mux(single, Cat(~known.half, known.half), 0b11))),
             first.eq(usable),  # nibbles 0 and 8: raw sums have these only
             even.eq(Mux(raw, 0, usable)),
             odd.eq(Mux(raw | wide, 0, usable)),

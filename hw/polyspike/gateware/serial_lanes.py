@@ -14,6 +14,7 @@ from . import layouts
 from .accumulator import Accumulator, RowMemory
 from .serial_gather import event_layout
 
+
 class SerialLanes(wiring.Component):
     """A weight bank and eight accumulators in a ring.
 

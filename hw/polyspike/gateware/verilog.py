@@ -12,9 +12,11 @@ from amaranth.lib.wiring import In
 
 from polyspike.spec import DeviceError
 
-#: Processes become multiplexers and registers, so that no `always @*` is left: Icarus Verilog runs such a block at its
-#: first change only, and what depends on nothing but registers that keep their initial values would stay unknown.
-_PASSES = ("proc -norom", "memory_collect", "opt_clean -purge", "write_verilog -noattr")
+#: Processes become multiplexers and registers, so that no `always @*` is left: Icarus Verilog runs such a block at
+#: its first change only, and what depends on nothing but registers that keep their initial values would stay
+#: unknown. Resets and enables become conditions of registers again, which a reset that is unknown at the first clock
+#: edge does no harm.
+_PASSES = ("proc -norom", "opt_clean", "opt_dff", "memory_collect", "opt_clean -purge", "write_verilog -noattr")
 
 #: Verilator's warnings about what is only so in generated text.
 _LINT = """\
@@ -22,6 +24,8 @@ _LINT = """\
 /* verilator lint_off UNUSEDSIGNAL */ // fields of records and carries that nobody reads
 /* verilator lint_off WIDTHEXPAND */ // operands are extended by Verilog's rules, which the generator relies on
 /* verilator lint_off WIDTHTRUNC */ // a word as a condition: unequal zero
+/* verilator lint_off UNSIGNED */ // comparisons that a narrow configuration decides
+/* verilator lint_off UNOPTFLAT */ // fields of one record that depend on others of it, without a loop
 /* verilator lint_off VARHIDDEN */ // a signal may be called like the block it is in
 /* verilator lint_off DECLFILENAME */ // one file holds all modules
 """
