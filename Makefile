@@ -34,7 +34,7 @@ $(SYSTEM): .ci/system-packages
 $(READY): pyproject.toml constraints.txt | $(SYSTEM)
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing polyspike and its dependencies into $(VENV) (PyTorch is most of it; once)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,boards]'
 	@touch $@
 
 demo: $(READY) ## Fashion-MNIST on the simulated accelerator: table, bit-exactness check, HTML report
