@@ -4,7 +4,7 @@ It has real memories, registers and frames, but no datapath: its only instructio
 that by reading the layer's sources from its spike memory and computing each neuron with plain loops.
 """
 
-import dataclasses
+import collections
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from golden import naive
 from polyspike.compiler.program import Block, Box, Download, Program, Run, Segment, Upload, Write
 from polyspike.compiler.words import pack_counts, unpack_counts, words_per_pixel
+from polyspike.driver.ports import RECEIVE_BYTES
 from polyspike.network import Input, Layer, MaxPool, Network, Node
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import HALT, make
@@ -20,6 +21,13 @@ from polyspike.spec.registers import COUNTERS, MAGIC
 
 #: Cycles that the fake takes for a layer.
 CYCLES = 100
+
+#: Takes (number of the frame since the start, its bytes), returns what arrives.
+Fault = Callable[[int, bytes], bytes]
+
+
+def unharmed(number: int, data: bytes) -> bytes:
+    return data
 
 
 def map_shape(network: Network, node: Node) -> tuple[int, int, int, int]:
@@ -74,16 +82,48 @@ def fake_program(network: Network, configuration: Configuration, *, streamed: bo
 
 
 class FakeCore:
-    """Memories, registers, and the one instruction."""
+    """Memories, registers, and the one instruction. `runs` is every layer that was executed."""
 
     def __init__(self, network: Network, configuration: Configuration) -> None:
         self.network = network
         self.configuration = configuration
-        self.memories = {space: np.zeros(depth(configuration, space), np.uint64) for space in Space}
+        self.runs: list[int] = []
+        self.known: dict[tuple[int, bytes], np.ndarray] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        self.memories = {space: np.zeros(depth(self.configuration, space), np.uint64) for space in Space}
         registers = self.memories[Space.REGISTERS]
         registers[0] = MAGIC
-        registers[1] = int(configuration.digest, 16)
-        self.runs: list[int] = []
+        registers[1] = int(self.configuration.digest, 16)
+
+    def write_registers(self, address: int, data: np.ndarray) -> None:
+        registers = self.memories[Space.REGISTERS]
+        for at, word in enumerate(data, address):
+            if at == 10:
+                registers[2:10] = 0
+            elif at in (12, 13):
+                registers[at] = word
+
+    def unpack(self, address: int, words: int, payload: bytes) -> None:
+        """Turn a stream of items into words, one nibble after the other."""
+        layout = int(self.memories[Space.REGISTERS][13])
+        nibbles, row, taps, stride = layout & 31, layout >> 10 & 1023, layout >> 20 & 15, layout >> 24 & 15
+        stream = [byte >> shift & 15 for byte in payload for shift in (0, 4)]
+        at = place = 0
+        items: list[list[int]] = []
+        while words:
+            items.append(stream[at : at + nibbles])
+            at += nibbles
+            place += 1
+            if place >= taps and (place - taps) % stride == 0:
+                word = [nibble for item in items[-taps:] for nibble in item]
+                self.memories[Space.SPIKES][address] = sum(nibble << 4 * k for k, nibble in enumerate(word))
+                address += 1
+                words -= 1
+            if place == row:
+                place = 0
+                items = []
 
     def run(self, first: int, count: int) -> None:
         for at in range(first, first + count):
@@ -103,30 +143,40 @@ class FakeCore:
         return np.repeat(values, self.network.timesteps, axis=0) if isinstance(node, Input) else values
 
     def _layer(self, index: int) -> None:
-        network, node = self.network, self.network.nodes[index]
+        node = self.network.nodes[index]
         # Weights that were not written give wrong answers, as on a real device.
         known = int(self.memories[Space.WEIGHTS][5 + index - 1]) == 1000 + index - 1
-        timesteps = network.timesteps
-        result = np.zeros((timesteps, *node.shape), np.int64)
-        if isinstance(node, MaxPool):
-            result[:] = [naive.max_pool(node, frame) for frame in self._load(node.source)]
-        else:
-            assert isinstance(node, Layer)
-            maps = {each.source: self._load(each.source) for each in node.synapses}
-            for place in np.ndindex(node.shape):
-                counts, membrane = naive.neuron(network, node, place, maps, timesteps)
-                if node.neuron is None:
-                    result[(0, *place)] = membrane
-                else:
-                    result[(slice(None), *place)] = counts
-        if not known:
-            result += 1
-        words = self._words(node, result).reshape(-1)
-        at = addresses(network)[node.name]
+        maps = {name: self._load(name) for name in self._sources(node)}
+        key = (2 * index + known, b"".join(map.tobytes() for map in maps.values()))
+        if key not in self.known:
+            self.known[key] = self._words(node, self._compute(node, maps) + (not known)).reshape(-1)
+        words = self.known[key]
+        at = addresses(self.network)[node.name]
         self.memories[Space.SPIKES][at : at + len(words)] = words
         registers = self.memories[Space.REGISTERS]
         registers[COUNTERS[0].address] += np.uint64(CYCLES)
         registers[COUNTERS[1].address] += np.uint64(index)
+
+    def _sources(self, node: Node) -> list[str]:
+        if isinstance(node, MaxPool):
+            return [node.source]
+        assert isinstance(node, Layer)
+        return [each.source for each in node.synapses]
+
+    def _compute(self, node: Node, maps: dict[str, np.ndarray]) -> np.ndarray:
+        network, timesteps = self.network, self.network.timesteps
+        result = np.zeros((timesteps, *node.shape), np.int64)
+        if isinstance(node, MaxPool):
+            result[:] = [naive.max_pool(node, frame) for frame in maps[node.source]]
+            return result
+        assert isinstance(node, Layer)
+        for place in np.ndindex(node.shape):
+            counts, membrane = naive.neuron(network, node, place, maps, timesteps)
+            if node.neuron is None:
+                result[(0, *place)] = membrane
+            else:
+                result[(slice(None), *place)] = counts
+        return result
 
     def _words(self, node: Node, values: np.ndarray) -> np.ndarray:
         if node is not self.network.output:
@@ -138,107 +188,259 @@ class FakeCore:
         return (halves[..., ::2] | halves[..., 1::2] << 32).astype(np.uint64)
 
 
-def plain_crc(data: bytes) -> int:
-    """CRC-32 bit by bit."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value ^= byte
+def _crc_table() -> list[int]:
+    table = []
+    for value in range(256):
         for _ in range(8):
             value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+CRC_TABLE = _crc_table()
+
+
+def plain_crc(data: bytes) -> int:
+    """CRC-32, a byte at a time."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ CRC_TABLE[(value ^ byte) & 0xFF]
     return value ^ 0xFFFFFFFF
 
 
-#: Takes (number of the frame since the start, its bytes), returns what arrives.
-Fault = Callable[[int, bytes], bytes]
+#: Bytes of a request without payload, and of its header with the sync byte.
+EMPTY, HEADER = 18, 14
+
+WRITE, READ, RUN, OPEN, WRITE_AHEAD = range(1, 6)
+OK, REFUSED, CLOSED = range(3)
 
 
-@dataclasses.dataclass
-class FakeTransport:
-    """The device's end of the link. `on_request` and `on_response` may damage what passes."""
+class FakeDevice:
+    """The device's end of the link, and a core behind it. Time is what the caller says it is.
 
-    core: FakeCore
-    on_request: Fault = lambda number, data: data
-    on_response: Fault = lambda number, data: data
+    A run takes `run_seconds`. `on_response` may damage answers as they leave.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, core: FakeCore, run_seconds: float = 0.0, on_response: Fault = unharmed) -> None:
+        self.core = core
+        self.run_seconds = run_seconds
+        self.on_response = on_response
         self.waiting = bytearray()
         self.answers = bytearray()
-        self.requests = 0
         self.responses = 0
-        self.closed = False
-        self.last_run: int | None = None
+        #: Bytes that found the device full. A host that keeps to the rules never causes one.
+        self.overruns = 0
+        self.session = 0
+        self.expected = 0
+        self.busy_until = 0.0
+        #: What was executed: command, space, mask, address, count.
         self.commands: list[tuple[int, int, int, int, int]] = []
+
+    def restart(self) -> None:
+        """Lose everything but what a bitstream holds."""
+        self.core.clear()
+        self.waiting.clear()
+        self.answers.clear()
+        self.session = 0
+        self.busy_until = 0.0
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take bytes from the line."""
+        room = self.core.configuration.rx_bytes - len(self.waiting)
+        if len(data) <= room:
+            self.waiting += data
+            self.work(now)
+            return
+        # It works while bytes come in.
+        for byte in data:
+            if len(self.waiting) < self.core.configuration.rx_bytes:
+                self.waiting.append(byte)
+            else:
+                self.overruns += 1
+            if len(self.waiting) >= EMPTY or byte != 0x5A:
+                self.work(now)
+
+    def work(self, now: float) -> None:
+        """Do what can be done by `now`."""
+        while self._step(now):
+            pass
+
+    def _step(self, now: float) -> bool:
+        """Take one frame, or one byte that starts none."""
+        waiting = self.waiting
+        if not waiting:
+            return False
+        if waiting[0] != 0x5A:
+            start = waiting.find(0x5A)
+            del waiting[: start if start >= 0 else len(waiting)]
+            return True
+        if len(waiting) < HEADER:
+            return False
+        session = int.from_bytes(waiting[1:3], "little")
+        sequence, command, space = waiting[3:6]
+        mask = int.from_bytes(waiting[6:8], "little")
+        address = int.from_bytes(waiting[8:12], "little")
+        count = int.from_bytes(waiting[12:14], "little")
+        writes = command in (WRITE, WRITE_AHEAD)
+        if writes and count > self.core.configuration.frame_words:
+            # Damaged: no frame is that long.
+            del waiting[:HEADER]
+            return True
+        size = EMPTY + (count * 8 if writes else 0)
+        if len(waiting) < size:
+            return False
+        frame = bytes(waiting[:size])
+        if int.from_bytes(frame[-4:], "little") != plain_crc(frame[1:-4]):
+            del waiting[:size]
+            return True
+        if command == OPEN and session:
+            if session != self.session:
+                self.session, self.expected = session, (sequence + 1) % 256
+            self._answer(sequence, OK, session.to_bytes(8, "little"))
+        elif session != self.session or not session:
+            self._answer(sequence, CLOSED)
+        else:
+            ahead = (sequence - self.expected) % 256
+            if ahead == 0 or (command == READ and ahead > 128):
+                if command in (WRITE, READ, RUN) and now < self.busy_until:
+                    return False
+                if ahead == 0:
+                    self.expected = (self.expected + 1) % 256
+                self.commands.append((command, space, mask, address, count))
+                status, answer = self._execute(command, space, mask, address, count, frame[HEADER:-4], now)
+                self._answer(sequence, status, answer)
+            elif ahead > 128:
+                self._answer(sequence, OK)
+        del waiting[:size]
+        return True
+
+    def _answer(self, sequence: int, status: int, payload: bytes = b"") -> None:
+        words = len(payload) // 8
+        body = bytes([sequence, status, words & 0xFF, words >> 8]) + payload
+        response = b"\xa5" + body + plain_crc(body).to_bytes(4, "little")
+        self.responses += 1
+        self.answers += self.on_response(self.responses - 1, response)
+
+    def _execute(
+        self, command: int, space: int, mask: int, address: int, count: int, payload: bytes, now: float
+    ) -> tuple[int, bytes]:
+        core = self.core
+        if command == RUN:
+            core.run(address, count)
+            self.busy_until = now + self.run_seconds
+            return OK, b""
+        if command not in (WRITE, READ, WRITE_AHEAD) or space >= len(Space):
+            return REFUSED, b""
+        words = mask if space == Space.INPUT else count
+        if count > core.configuration.frame_words or address + words > len(core.memories[Space(space)]):
+            return REFUSED, b""
+        if command == WRITE_AHEAD and space not in (Space.SPIKES, Space.INPUT):
+            return REFUSED, b""
+        memory = core.memories[Space(space)]
+        if command == READ:
+            if space not in (Space.SPIKES, Space.REGISTERS):
+                return REFUSED, b""
+            return OK, memory[address : address + count].astype("<u8").tobytes()
+        data = np.frombuffer(payload, "<u8")
+        if space == Space.REGISTERS:
+            core.write_registers(address, data)
+        elif space == Space.INPUT:
+            core.unpack(address, words, payload)
+        else:
+            memory[address : address + count] = data
+        return OK, b""
+
+
+class FakeTransport:
+    """A line to a fake device, with a clock of its own. `on_request` may damage frames.
+
+    Bytes take no time, or what `bytes_per_second` makes of them; the host then has a buffer of `RECEIVE_BYTES` before
+    the line.
+    """
+
+    def __init__(self, device: FakeDevice, on_request: Fault = unharmed, bytes_per_second: float | None = None) -> None:
+        self.device = device
+        self.on_request = on_request
+        self.bytes_per_second = bytes_per_second
+        self.requests = 0
+        self.closed = False
+        self.falls = 0
+        self.time = 0.0
+        #: What is on its way: when it arrives, and the bytes; and since when each line is free.
+        self.to_device: collections.deque[tuple[float, bytes]] = collections.deque()
+        self.to_host: collections.deque[tuple[float, bytes]] = collections.deque()
+        self.sent_until = self.answered_until = 0.0
+
+    @property
+    def core(self) -> FakeCore:
+        return self.device.core
+
+    def now(self) -> float:
+        return self.time
+
+    def fall_back(self) -> None:
+        self.falls += 1
 
     def write(self, data: bytes) -> None:
         if data[0] == 0x5A:
             self.requests += 1
             data = self.on_request(self.requests - 1, data)
-        self.waiting += data
-        while self._step():
-            pass
+        if self.bytes_per_second is None:
+            self.device.feed(data, self.time)
+            self._collect()
+            return
+        for start in range(0, len(data), 16):
+            part = data[start : start + 16]
+            self.sent_until = max(self.time, self.sent_until) + len(part) / self.bytes_per_second
+            self.to_device.append((self.sent_until, part))
+        self._pass_time(max(self.time, self.sent_until - RECEIVE_BYTES / self.bytes_per_second))
 
     def read(self, most: int, timeout: float) -> bytes:
         # In small pieces, as a serial port gives them.
-        size = min(most, 7)
-        data = bytes(self.answers[:size])
-        del self.answers[:size]
+        end = self.time + timeout
+        while not (self.to_host and self.to_host[0][0] <= self.time):
+            events = [line[0][0] for line in (self.to_device, self.to_host) if line]
+            if self.device.waiting and self.device.busy_until > self.time:
+                events.append(self.device.busy_until)
+            if min(events, default=end) >= end:
+                self._pass_time(end)
+                break
+            self._pass_time(min(events))
+        data = b""
+        while self.to_host and self.to_host[0][0] <= self.time and len(data) < min(most, 7):
+            at, part = self.to_host.popleft()
+            size = min(most, 7) - len(data)
+            data += part[:size]
+            if part[size:]:
+                self.to_host.appendleft((at, part[size:]))
         return data
 
     def close(self) -> None:
         self.closed = True
 
-    def _step(self) -> bool:
-        """Take one frame, or one byte that starts none."""
-        if not self.waiting:
-            return False
-        if self.waiting[0] != 0x5A:
-            del self.waiting[0]
-            return True
-        if len(self.waiting) < 13:
-            return False
-        sequence, command, space = self.waiting[1:4]
-        mask = int.from_bytes(self.waiting[4:6], "little")
-        address = int.from_bytes(self.waiting[6:10], "little")
-        count = int.from_bytes(self.waiting[10:12], "little")
-        if command == 1 and count > self.core.configuration.frame_words:
-            # Damaged: no frame is that long.
-            del self.waiting[:12]
-            return True
-        size = 12 + 4 + (count * 8 if command == 1 else 0)
-        if len(self.waiting) < size:
-            return False
-        frame = bytes(self.waiting[:size])
-        del self.waiting[:size]
-        if int.from_bytes(frame[-4:], "little") != plain_crc(frame[1:-4]):
-            return True
-        self.commands.append((command, space, mask, address, count))
-        payload = np.frombuffer(frame[12:-4], "<u8")
-        if command == 3 and sequence == self.last_run:
-            status, answer = 0, np.zeros(0, np.uint64)
-        else:
-            status, answer = self._execute(command, space, address, count, payload)
-        self.last_run = sequence if command == 3 else None
-        body = bytes([sequence, status, len(answer) & 0xFF, len(answer) >> 8]) + answer.astype("<u8").tobytes()
-        response = b"\xa5" + body + plain_crc(body).to_bytes(4, "little")
-        self.responses += 1
-        self.answers += self.on_response(self.responses - 1, response)
-        return True
+    def _pass_time(self, end: float) -> None:
+        while self.to_device and self.to_device[0][0] <= end:
+            at, data = self.to_device.popleft()
+            if self.time < self.device.busy_until <= at:
+                self.time = self.device.busy_until
+                self.device.work(self.time)
+                self._collect()
+            self.time = max(self.time, at)
+            self.device.feed(data, self.time)
+            self._collect()
+        self.time = max(self.time, end)
+        self.device.work(self.time)
+        self._collect()
 
-    def _execute(
-        self, command: int, space: int, address: int, count: int, payload: np.ndarray
-    ) -> tuple[int, np.ndarray]:
-        nothing = np.zeros(0, np.uint64)
-        if command == 3:
-            self.core.run(address, count)
-            return 0, nothing
-        frame_words = self.core.configuration.frame_words
-        if space > 4 or count > frame_words or address + count > len(self.core.memories[Space(space)]):
-            return 1, nothing
-        memory = self.core.memories[Space(space)]
-        if command == 2:
-            return (0, memory[address : address + count]) if space in (0, 4) else (1, nothing)
-        if space == 4:
-            memory[2:] = 0
-        else:
-            memory[address : address + count] = payload
-        return 0, nothing
+    def _collect(self) -> None:
+        """Put answers on the line."""
+        if self.device.answers:
+            data = bytes(self.device.answers)
+            self.device.answers.clear()
+            if self.bytes_per_second is None:
+                self.to_host.append((self.time, data))
+                return
+            for start in range(0, len(data), 16):
+                part = data[start : start + 16]
+                self.answered_until = max(self.time, self.answered_until) + len(part) / self.bytes_per_second
+                self.to_host.append((self.answered_until, part))

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from driver.fake import CYCLES, FakeCore, FakeTransport, fake_program
+from driver.fake import CYCLES, FakeCore, FakeDevice, FakeTransport, fake_program
 from golden.networks import a_layer, an_input, random_network
-from polyspike.driver import Connection, Link, WordDevice, compare
+from polyspike.driver import Connection, WordDevice, compare, open_link
 from polyspike.driver import word_device as word_device_module
 from polyspike.golden.device import GoldenDevice
 from polyspike.network import CountRange, Network, Synapse
@@ -15,19 +15,39 @@ from polyspike.spec import SMALL, TINY, Configuration, DeviceError, InputError
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import COUNTERS
 
+#: Tiny, with an unpacker.
+UNPACKING = TINY.replace(name="unpacking", unpacker=1)
+
 
 class Bench:
     """A driver, the fake behind it, and the program it runs."""
 
-    def __init__(self, network: Network, *, streamed: bool = False, configuration: Configuration | None = TINY) -> None:
-        self.program = fake_program(network, TINY, streamed=streamed)
-        self.core = FakeCore(network, TINY)
-        self.transport = FakeTransport(self.core)
+    def __init__(
+        self,
+        network: Network,
+        *,
+        streamed: bool = False,
+        configuration: Configuration | None = TINY,
+        hardware: Configuration = TINY,
+        run_seconds: float = 0.0,
+        rate: float | None = None,
+    ) -> None:
+        self.program = fake_program(network, hardware, streamed=streamed)
+        self.core = FakeCore(network, hardware)
+        self.transport = FakeTransport(FakeDevice(self.core, run_seconds), bytes_per_second=rate)
         self.device = WordDevice(self.connect, "fake", configuration)
 
     def connect(self, configuration: Configuration) -> Connection:
-        link = Link(self.transport, frame_words=configuration.frame_words)
-        return Connection(link, "a fake device", self.transport.close)
+        try:
+            link, found = open_link(self.transport, configuration)
+        except DeviceError:
+            self.transport.close()
+            raise
+        return Connection(link, found, "a fake device", self.transport.close)
+
+    @property
+    def commands(self) -> list[tuple[int, int, int, int, int]]:
+        return self.transport.device.commands
 
 
 def images(network: Network, batch: int) -> np.ndarray:
@@ -65,12 +85,12 @@ def test_batches_larger_than_the_host_maps_run_in_parts(monkeypatch: pytest.Monk
     whole = bench.device.infer(batch, trace=True, profile=True)
     bytes_an_image = 8 * sum(int(np.prod(shape)) for shape in bench.program.maps.values())
     monkeypatch.setattr(word_device_module, "HOST_MAP_BYTES", 2 * bytes_an_image)
-    writes = len(bench.transport.commands)
+    writes = len(bench.commands)
     parts = bench.device.infer(batch, trace=True, profile=True)
     assert compare(parts, whole).differing == 0
     assert parts.profile == whole.profile
     segments = len(bench.program.segments)
-    programs = [each for each in bench.transport.commands[writes:] if each[:2] == (1, Space.PROGRAM)]
+    programs = [each for each in bench.commands[writes:] if each[:2] == (1, Space.PROGRAM)]
     assert len(programs) == 3 * segments
 
 
@@ -78,13 +98,13 @@ def test_a_resident_program_is_written_once() -> None:
     network = random_network(2, 1)
     bench = Bench(network)
     bench.device.load(bench.program)
-    loaded = len(bench.transport.commands)
-    assert any(each[:3] == (1, Space.WEIGHTS, 1) for each in bench.transport.commands)
+    loaded = len(bench.commands)
+    assert any(each[:3] == (1, Space.WEIGHTS, 1) for each in bench.commands)
     bench.device.infer(images(network, 2))
     bench.device.infer(images(network, 2))
-    spaces = {each[1] for each in bench.transport.commands[loaded:] if each[0] == 1}
+    spaces = {each[1] for each in bench.commands[loaded:] if each[0] == 1}
     assert spaces == {Space.SPIKES}
-    runs = [each for each in bench.transport.commands if each[0] == 3]
+    runs = [each for each in bench.commands if each[0] == 3]
     assert runs == [(3, 0, 0, 0, len(network.nodes) - 1)] * 4
 
 
@@ -92,11 +112,11 @@ def test_streamed_weights_are_loaded_once_for_a_whole_batch() -> None:
     network = random_network(2, 1)
     bench = Bench(network, streamed=True)
     bench.device.load(bench.program)
-    assert not any(each[0] == 1 and each[1] == Space.WEIGHTS for each in bench.transport.commands)
+    assert not any(each[0] == 1 and each[1] == Space.WEIGHTS for each in bench.commands)
     bench.device.infer(images(network, 4))
     layers = len(network.nodes) - 1
     assert bench.core.runs == [layer for layer in range(1, layers + 1) for _ in range(4)]
-    writes = [each for each in bench.transport.commands if each[:2] == (1, Space.WEIGHTS)]
+    writes = [each for each in bench.commands if each[:2] == (1, Space.WEIGHTS)]
     assert len(writes) == 2 * layers
 
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
@@ -17,10 +16,14 @@ from polyspike.spec.memory import READABLE, Space, depth
 
 WORD_BYTES = WORD_BITS // 8
 
+#: Spaces that WRITE_AHEAD goes to.
+_AHEAD = (Space.SPIKES, Space.INPUT)
+
 
 class RequestHeader(data.Struct):
     """A request after its sync byte, as `polyspike.spec.link.REQUEST_HEADER` lays it out."""
 
+    session: 16
     sequence: 8
     command: 8
     space: 8
@@ -37,19 +40,29 @@ class ResponseHeader(data.Struct):
     count: 16
 
 
+class Answer(data.Struct):
+    """What `FrameEncoder` makes a frame of. With `opens` its one word is the session's number."""
+
+    header: ResponseHeader
+    session: 16
+    opens: 1
+
+
 def request_layout(configuration: Configuration) -> data.StructLayout:
     """Return the layout of one access to one word: what `Link.request` carries.
 
     `write` tells writes from reads, `space` is a `polyspike.spec.memory.Space`, `mask` has bit c set for column c,
     `address` counts words and always exists in its space, `data` is the word of a write and means nothing in a read.
+    In writes to INPUT, `first` marks the first word of a payload; its `mask` is the number of words to write, its
+    `address` that of the first of them, and the words that follow mean nothing but their `data`.
     """
-    largest = max(depth(configuration, space) for space in Space)
     return data.StructLayout(
         {
             "write": 1,
+            "first": 1,
             "space": bits_for(max(Space)),
-            "mask": configuration.columns,
-            "address": max(ADDRESS_BITS, bits_for(largest - 1)),
+            "mask": 16 if configuration.unpacker else configuration.columns,
+            "address": ADDRESS_BITS,
             "data": WORD_BITS,
         }
     )
@@ -60,29 +73,145 @@ RUN_LAYOUT = data.StructLayout({"first": ADDRESS_BITS, "count": 16})
 
 
 class FrameDecoder(wiring.Component):
-    """Finds request frames in a byte stream and passes on those whose CRC is right.
+    """Finds request frames in a byte stream and keeps those whose CRC is right until they are executed.
 
     The decoder hunts for the sync byte, takes header, payload and CRC, and hunts again if the CRC is wrong or a WRITE
     announces more than `frame_words` words. Damage therefore costs at most one largest frame of bytes before the
     decoder hunts again (`polyspike.spec.link.flush` is that many bytes that start no frame).
 
-    Rate: 1 byte a cycle in, 1 word every 8 cycles out. Latency: a frame is offered 2 cycles after its last byte was
-    taken, its first word 8 cycles later. No byte is taken while a frame is offered.
+    Header and payload go into a ring of `rx_bytes` bytes as they come, where they are given up again if the frame turns
+    out to be unsound. Sync byte and CRC take no place, so the frames that a host may send before it has their answers
+    always fit. Otherwise no byte is taken while the ring is full.
+
+    Rate: 1 byte a cycle, with a cycle's pause behind each frame. Latency: the first byte of a frame is offered 3 cycles
+    after its last one was taken.
 
     Members
     -------
     rx : ``In(stream.Signature(8))``, bytes
-    frame : ``Out(stream.Signature(RequestHeader))``, headers of good frames; a frame must be taken after its words
-    words : ``Out(stream.Signature(64))``, the `count` words of the WRITE that is offered
+    content : ``Out(stream.Signature(8))``, headers and payloads of sound frames, one behind the other
+    fault : ``Out(1)``, high for a cycle when a frame is dropped
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._frame_words = configuration.frame_words
+        self._bytes = configuration.rx_bytes
+        super().__init__({"rx": In(stream.Signature(8)), "content": Out(stream.Signature(8)), "fault": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        """Return the hardware."""
+        m = Module()
+        m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
+        m.submodules.ring = ring = memory.Memory(shape=8, depth=self._bytes, init=[])
+        write, read = ring.write_port(), ring.read_port()
+
+        # The bytes from `taken` to `sound` wait to be offered, those from `sound` to `end` are of the present frame.
+        taken, sound, end = (Signal(range(self._bytes), name=name) for name in ("taken", "sound", "end"))
+        behind = Signal.like(end)
+        room = Signal()
+        left = Signal(range(WORD_BYTES * self._frame_words + 1))  # bytes of the present part of the frame
+        last = Signal()
+        writes = Signal()
+        low = Signal(8)
+        count = Cat(low, self.rx.payload)  # when the header's last byte is there
+        byte = self.rx.valid & self.rx.ready
+        m.d.comb += [
+            behind.eq(end + 1),
+            room.eq(behind != taken),
+            last.eq(left == 1),
+            crc.data.eq(self.rx.payload),
+            write.addr.eq(end),
+            write.data.eq(self.rx.payload),
+        ]
+        with m.If(byte):
+            m.d.sync += left.eq(left - 1)
+        with m.If(write.en):
+            m.d.sync += end.eq(behind)
+
+        def give_up() -> None:
+            m.d.comb += self.fault.eq(1)
+            m.d.sync += end.eq(sound)
+            m.next = "HUNT"
+
+        with m.FSM():
+            with m.State("HUNT"):
+                m.d.comb += [self.rx.ready.eq(1), crc.start.eq(1)]
+                m.d.sync += left.eq(frames.REQUEST_HEADER.size)
+                with m.If(self.rx.valid & (self.rx.payload == frames.SYNC_REQUEST)):
+                    m.next = "HEADER"
+
+            with m.State("HEADER"):
+                m.d.comb += [self.rx.ready.eq(room), crc.valid.eq(byte), write.en.eq(byte)]
+                with m.If(byte):
+                    m.d.sync += low.eq(self.rx.payload)
+                    with m.If(left == frames.REQUEST_HEADER.size - _offset("command")):
+                        m.d.sync += writes.eq(
+                            (self.rx.payload == Command.WRITE) | (self.rx.payload == Command.WRITE_AHEAD)
+                        )
+                    with m.If(last):
+                        m.d.sync += left.eq(frames.CRC.size)
+                        m.next = "CRC"
+                        with m.If(writes & count.any()):
+                            m.d.sync += left.eq(count * WORD_BYTES)
+                            m.next = "PAYLOAD"
+                            with m.If(count > self._frame_words):
+                                give_up()
+
+            with m.State("PAYLOAD"):
+                m.d.comb += [self.rx.ready.eq(room), crc.valid.eq(byte), write.en.eq(byte)]
+                with m.If(byte & last):
+                    m.d.sync += left.eq(frames.CRC.size)
+                    m.next = "CRC"
+
+            with m.State("CRC"):
+                m.d.comb += [self.rx.ready.eq(1), crc.valid.eq(byte)]
+                with m.If(byte & last):
+                    m.next = "CHECK"
+
+            with m.State("CHECK"):
+                m.next = "HUNT"
+                with m.If(crc.match_detected):
+                    m.d.sync += sound.eq(end)
+                with m.Else():
+                    give_up()
+
+        # The byte that is offered stays in the memory's output register, and its place is free.
+        move = ~self.content.valid | self.content.ready
+        m.d.comb += [read.addr.eq(taken), read.en.eq(move), self.content.payload.eq(read.data)]
+        with m.If(move):
+            m.d.sync += self.content.valid.eq(taken != sound)
+            with m.If(taken != sound):
+                m.d.sync += taken.eq(taken + 1)
+
+        return m
+
+
+def _offset(field: str) -> int:
+    """Return which byte of a request's header a field starts with."""
+    return int(data.Layout.cast(RequestHeader)[field].offset) // 8
+
+
+class FrameEncoder(wiring.Component):
+    """Turns answers and words into frames.
+
+    Rate: 1 byte a cycle within a part of the frame; a word is taken when its last byte goes. Latency: the sync byte is
+    offered 1 cycle after the answer is, which is taken 4 cycles later (12 with `opens`); 2 cycles without a byte
+    precede the CRC.
+
+    Members
+    -------
+    answer : ``In(stream.Signature(Answer))``, one item a frame
+    words : ``In(stream.Signature(64))``, `count` items a frame, none with `opens`
+    tx : ``Out(stream.Signature(8))``, bytes
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self._frame_words = configuration.frame_words
         super().__init__(
             {
-                "rx": In(stream.Signature(8)),
-                "frame": Out(stream.Signature(RequestHeader)),
-                "words": Out(stream.Signature(WORD_BITS)),
+                "answer": In(stream.Signature(Answer)),
+                "words": In(stream.Signature(WORD_BITS)),
+                "tx": Out(stream.Signature(8)),
             }
         )
 
@@ -90,170 +219,83 @@ class FrameDecoder(wiring.Component):
         """Return the hardware."""
         m = Module()
         m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
-        # Bytes rather than words, so that the buffer of a small configuration is a single block RAM.
-        m.submodules.buffer = buffer = Memory(shape=8, depth=self._frame_words * WORD_BYTES, init=[])
-        write, read = buffer.write_port(), buffer.read_port()
 
-        header = Signal(RequestHeader)
-        header_next = Signal(RequestHeader)
-        index = Signal(range(self._frame_words * WORD_BYTES + 1))  # bytes of the current part of the frame so far
-        payload_bytes = Signal(16 + bits_for(WORD_BYTES - 1))
-        word = Signal(data.ArrayLayout(8, WORD_BYTES))
-        filled = Signal(range(WORD_BYTES + 1))
+        answer = self.answer.p
+        size = frames.RESPONSE_HEADER.size
+        index = Signal(range(size + WORD_BYTES))  # bytes of the present part of the frame so far
+        words_left = Signal(range(self._frame_words + 1))
+        free = ~self.tx.valid | self.tx.ready
+        load = Signal()
+        byte = Signal(8)
+        start = Signal()
 
         m.d.comb += [
-            header_next.eq(Cat(header.as_value()[8:], self.rx.payload)),
-            payload_bytes.eq(header.count * WORD_BYTES),
-            crc.data.eq(self.rx.payload),
-            write.addr.eq(index),
-            write.data.eq(self.rx.payload),
-            read.addr.eq(index),
-            self.frame.payload.eq(header),
-            self.words.payload.eq(word),
-            self.words.valid.eq(filled == WORD_BYTES),
+            crc.start.eq(start),
+            crc.valid.eq(self.tx.valid & self.tx.ready & ~start),
+            crc.data.eq(self.tx.payload),
         ]
+        with m.If(self.tx.ready):
+            m.d.sync += self.tx.valid.eq(0)
+        with m.If(load):
+            m.d.sync += [self.tx.payload.eq(byte), self.tx.valid.eq(1)]
 
         with m.FSM():
-            with m.State("HUNT"):
-                m.d.comb += [self.rx.ready.eq(1), crc.start.eq(1)]
-                with m.If(self.rx.valid & (self.rx.payload == frames.SYNC_REQUEST)):
+            with m.State("IDLE"):
+                m.d.comb += [start.eq(1), byte.eq(frames.SYNC_RESPONSE), load.eq(self.answer.valid & free)]
+                m.d.sync += index.eq(0)
+                with m.If(load):
                     m.next = "HEADER"
 
             with m.State("HEADER"):
-                m.d.comb += self.rx.ready.eq(1)
-                with m.If(self.rx.valid):
-                    m.d.comb += crc.valid.eq(1)
-                    m.d.sync += [header.eq(header_next), index.eq(index + 1)]
-                    with m.If(index == frames.REQUEST_HEADER.size - 1):
-                        m.d.sync += index.eq(0)
-                        m.next = "CRC"
-                        with m.If((header_next.command == Command.WRITE) & (header_next.count != 0)):
-                            m.next = "PAYLOAD"
-                            with m.If(header_next.count > self._frame_words):
-                                m.next = "HUNT"
-
-            with m.State("PAYLOAD"):
-                m.d.comb += self.rx.ready.eq(1)
-                with m.If(self.rx.valid):
-                    m.d.comb += [crc.valid.eq(1), write.en.eq(1)]
+                # The sync byte is not part of the sum.
+                m.d.comb += start.eq(index == 0)
+                content = Cat(answer.header, answer.session, Const(0, WORD_BITS - len(answer.session)))
+                m.d.comb += [byte.eq(content.word_select(index, 8)), load.eq(free)]
+                with m.If(load):
                     m.d.sync += index.eq(index + 1)
-                    with m.If(index + 1 == payload_bytes):
-                        m.d.sync += index.eq(0)
-                        m.next = "CRC"
-
-            with m.State("CRC"):
-                m.d.comb += self.rx.ready.eq(1)
-                with m.If(self.rx.valid):
-                    m.d.comb += crc.valid.eq(1)
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(index == frames.CRC.size - 1):
-                        m.d.sync += index.eq(0)
-                        m.next = "CHECK"
-
-            with m.State("CHECK"):
-                m.next = "HUNT"
-                with m.If(crc.match_detected):
-                    m.next = "OFFER"
-
-            with m.State("OFFER"):
-                m.d.comb += self.frame.valid.eq(1)
-                with m.If((filled != WORD_BYTES) | self.words.ready):
-                    m.d.sync += filled.eq(0)
-                    with m.If((header.command == Command.WRITE) & (index != payload_bytes)):
-                        m.d.comb += read.addr.eq(index + 1)  # the port answers a cycle later
-                        m.d.sync += [
-                            index.eq(index + 1),
-                            word.eq(Cat(word.as_value()[8:], read.data)),
-                            filled.eq(Mux(filled == WORD_BYTES, 0, filled) + 1),
-                        ]
-                with m.If(self.frame.ready):
-                    m.d.sync += index.eq(0)
-                    m.next = "HUNT"
-
-        return m
-
-
-class FrameEncoder(wiring.Component):
-    """Turns response headers and words into frames.
-
-    Rate: 1 byte a cycle within a part of the frame, so 1 word every 8 cycles. Latency: the sync byte is offered 1 cycle
-    after the header is; 1 cycle without a byte precedes the CRC, as it does the next frame's sync byte.
-
-    Members
-    -------
-    header : ``In(stream.Signature(ResponseHeader))``, one item a frame
-    words : ``In(stream.Signature(64))``, `count` items a frame
-    tx : ``Out(stream.Signature(8))``, bytes
-    """
-
-    header: In(stream.Signature(ResponseHeader))
-    words: In(stream.Signature(WORD_BITS))
-    tx: Out(stream.Signature(8))
-
-    def elaborate(self, platform: Any) -> Module:
-        """Return the hardware."""
-        m = Module()
-        m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
-
-        pending = Signal(data.ArrayLayout(8, WORD_BYTES))  # bytes to send, the next one first
-        left = Signal(range(WORD_BYTES + 1))
-        transfer = self.tx.valid & self.tx.ready
-        free = (left == 0) | ((left == 1) & self.tx.ready)
-        words_left = Signal(16)
-
-        m.d.comb += [
-            self.tx.payload.eq(pending[0]),
-            self.tx.valid.eq(left != 0),
-            crc.data.eq(pending[0]),
-        ]
-        with m.If(transfer):
-            m.d.sync += [pending.eq(pending.as_value() >> 8), left.eq(left - 1)]
-
-        with m.FSM():
-            with m.State("IDLE"), m.If(self.header.valid & (left == 0)):
-                m.d.sync += [pending[0].eq(frames.SYNC_RESPONSE), left.eq(1)]
-                m.next = "HEADER"
-
-            with m.State("HEADER"):
-                m.d.comb += [crc.start.eq(1), self.header.ready.eq(free)]
-                with m.If(free):
-                    m.d.sync += [
-                        pending.eq(self.header.payload),
-                        left.eq(frames.RESPONSE_HEADER.size),
-                        words_left.eq(self.header.payload.count),
-                    ]
-                    m.next = "WORDS"
+                    with m.If(index == Mux(answer.opens, size + WORD_BYTES, size) - 1):
+                        m.d.comb += self.answer.ready.eq(1)
+                        m.d.sync += [index.eq(0), words_left.eq(Mux(answer.opens, 0, answer.header.count))]
+                        m.next = "WORDS"
 
             with m.State("WORDS"):
-                m.d.comb += crc.valid.eq(transfer)
+                m.d.comb += byte.eq(self.words.payload.word_select(index[:3], 8))
                 with m.If(words_left != 0):
-                    m.d.comb += self.words.ready.eq(free)
-                    with m.If(free & self.words.valid):
-                        m.d.sync += [pending.eq(self.words.payload), left.eq(WORD_BYTES), words_left.eq(words_left - 1)]
-                with m.Elif(left == 0):
-                    m.d.sync += [pending.eq(crc.crc), left.eq(frames.CRC.size)]
-                    m.next = "IDLE"
+                    m.d.comb += load.eq(self.words.valid & free)
+                    with m.If(load):
+                        m.d.sync += index.eq(index + 1)
+                        with m.If(index == WORD_BYTES - 1):
+                            m.d.comb += self.words.ready.eq(1)
+                            m.d.sync += [index.eq(0), words_left.eq(words_left - 1)]
+                with m.Elif(~self.tx.valid):
+                    m.next = "CRC"
+
+            with m.State("CRC"):
+                # Fed with its own lowest byte, the sum moves down by that byte.
+                m.d.comb += [byte.eq(crc.crc[:8]), load.eq(free), crc.valid.eq(load), crc.data.eq(~crc.crc[:8])]
+                with m.If(load):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == frames.CRC.size - 1):
+                        m.next = "IDLE"
 
         return m
 
 
 class Link(wiring.Component):
-    """Executes request frames, one after the other, and answers them.
+    """Executes request frames in the order of their numbers, and answers them, as `polyspike.spec.link` says.
 
     A request is refused, and nothing done, if its command is unknown, if words it names do not exist (a count of 0
-    counts as 1 here), or if it reads from a space that cannot be read or more than `frame_words` words. What a RUN
-    names are instructions. Mask bits of columns that do not exist are ignored.
+    counts as 1 here), if it reads from a space that cannot be read or more than `frame_words` words, or if it writes
+    ahead to another space than SPIKES and INPUT. What a RUN names are instructions; what a write to INPUT names are
+    the words that are to be written. An OPEN of session 0 is refused. Mask bits of columns that do not exist are
+    ignored. A repetition of what was refused is refused again.
 
-    A host that missed an answer repeats its request, with the same sequence number. Doing a WRITE or READ again does
-    no harm, but a RUN may have overwritten its own input: a RUN that follows a RUN of the same sequence number is
-    answered OK and not run. The first frame after reset has no predecessor. A host that opens a device that was in use
-    starts with a frame that is not a RUN.
+    Frames are received while others are executed or wait for the end of a run. OPEN, CLOSED and REFUSED answers and
+    those to repetitions, but of a READ, wait for nothing but the answers before them.
 
-    The next frame is decoded when this one has been executed and its answer's header is on its way.
-
-    Latency where nobody stalls: from a request's last byte taken to its answer's first byte offered 5 cycles, in a
-    WRITE of n > 0 words 8 n + 4 (also if it is refused); to `run` offered 3 cycles, and from `done` to the answer 2.
-    Rate: `request` 1 word every 8 cycles in a WRITE, 1 word a cycle in a READ; bytes as `FrameDecoder` and
+    Latency where nobody stalls and nothing runs: from a request's last byte taken to its answer's first byte offered
+    20 cycles, in a WRITE of n > 0 words 9 n more (also if it is not executed), in a RUN 1 more; to `run` offered 19
+    cycles. Rate: `request` 1 word every 9 cycles in a WRITE, 1 word a cycle in a READ; bytes as `FrameDecoder` and
     `FrameEncoder`.
 
     Members
@@ -263,7 +305,8 @@ class Link(wiring.Component):
     request : ``Out(stream.Signature(request_layout(configuration)))``, one item a word
     response : ``In(stream.Signature(64))``, one item a read request, in the order of the requests
     run : ``Out(stream.Signature(RUN_LAYOUT))``, one item a RUN
-    done : ``In(1)``, pulses for one cycle when the run has ended; a cycle or more after `run` was taken
+    busy : ``In(1)``, high from the cycle after `run` was taken until the run has ended
+    fault : ``Out(1)``, high for a cycle when an unsound frame was dropped or a request refused
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -275,7 +318,8 @@ class Link(wiring.Component):
                 "request": Out(stream.Signature(request_layout(configuration))),
                 "response": In(stream.Signature(WORD_BITS)),
                 "run": Out(stream.Signature(RUN_LAYOUT)),
-                "done": In(1),
+                "busy": In(1),
+                "fault": Out(1),
             }
         )
 
@@ -283,101 +327,142 @@ class Link(wiring.Component):
         """Return the hardware."""
         m = Module()
         m.submodules.decoder = decoder = FrameDecoder(self._configuration)
-        m.submodules.encoder = encoder = FrameEncoder()
+        m.submodules.encoder = encoder = FrameEncoder(self._configuration)
         wiring.connect(m, wiring.flipped(self.rx), decoder.rx)
         wiring.connect(m, wiring.flipped(self.response), encoder.words)
         wiring.connect(m, encoder.tx, wiring.flipped(self.tx))
 
-        header = decoder.frame.payload
-        answer = encoder.header.payload
-        index = Signal(range(self._configuration.frame_words + 1))  # words requested so far
-        limit = Signal(range(max(depth(self._configuration, space) for space in Space) + 1))
-        permitted = Signal()
-        accepted = Signal()
-        # The request before this one, if it was a RUN.
-        ran = Signal()
-        ran_sequence = Signal(8)
+        header = Signal(RequestHeader)
+        word = Signal(WORD_BITS)
+        index = Signal(range(frames.REQUEST_HEADER.size))  # bytes of the present header or word so far
+        first = Signal()  # no word of the frame was executed yet
+        session = Signal(16)
+        expected = Signal(8)
 
-        with m.Switch(header.command):
-            with m.Case(Command.RUN):
-                m.d.comb += [limit.eq(depth(self._configuration, Space.PROGRAM)), permitted.eq(1)]
-            with m.Case(Command.WRITE, Command.READ), m.Switch(header.space):
-                for space in Space:
-                    with m.Case(space):
-                        m.d.comb += [
-                            limit.eq(depth(self._configuration, space)),
-                            permitted.eq(
-                                (header.command == Command.WRITE)
-                                | ((space in READABLE) & (header.count <= self._configuration.frame_words))
-                            ),
-                        ]
+        opens, reads, runs = (header.command == command for command in (Command.OPEN, Command.READ, Command.RUN))
+        ahead = header.command == Command.WRITE_AHEAD
+        writes = (header.command == Command.WRITE) | ahead
+        address = header.address[:ADDRESS_BITS]
+
+        # Worked out in state SUM, used in state JUDGE.
+        end = Signal(ADDRESS_BITS + 1)
+        distance = Signal(8)
+        present = Signal()
+        # Worked out in state JUDGE.
+        status = Signal(Status)
+        execute = Signal()
+        silent = Signal()
+
+        permitted, refused = Signal(), Signal()
+        fitting = {size: end <= size for size in {depth(self._configuration, space) for space in Space}}
+        with m.If(runs):
+            m.d.comb += permitted.eq(fitting[depth(self._configuration, Space.PROGRAM)])
+        with m.Else(), m.Switch(header.space):
+            for space in Space:
+                with m.Case(space):
+                    commands = header.command == Command.WRITE
+                    if space in _AHEAD:
+                        commands |= ahead
+                    if space in READABLE:
+                        commands |= reads & (header.count <= self._configuration.frame_words)
+                    m.d.comb += permitted.eq(fitting[depth(self._configuration, space)] & commands)
 
         m.d.comb += [
-            self.request.payload.write.eq(header.command == Command.WRITE),
-            self.request.payload.space.eq(header.space),
-            self.request.payload.mask.eq(header.mask),
-            self.request.payload.address.eq(header.address + index),
-            self.request.payload.data.eq(decoder.words.payload),
-            self.run.payload.first.eq(header.address),
-            self.run.payload.count.eq(header.count),
-            answer.sequence.eq(header.sequence),
-            answer.status.eq(Mux(accepted, Status.OK, Status.REFUSED)),
-            answer.count.eq(Mux(accepted & (header.command == Command.READ), header.count, 0)),
+            self.request.p.write.eq(~reads),
+            self.request.p.first.eq(first),
+            self.request.p.space.eq(header.space),
+            self.request.p.mask.eq(header.mask),
+            self.request.p.address.eq(address),
+            self.request.p.data.eq(word),
+            self.run.p.first.eq(address),
+            self.run.p.count.eq(header.count),
+            encoder.answer.p.header.sequence.eq(header.sequence),
+            encoder.answer.p.header.status.eq(status),
+            encoder.answer.p.header.count.eq(Mux(opens, status == Status.OK, Mux(reads & execute, header.count, 0))),
+            encoder.answer.p.session.eq(session),
+            encoder.answer.p.opens.eq(opens & (status == Status.OK)),
         ]
+        m.d.sync += self.fault.eq(decoder.fault | refused)
 
         with m.FSM():
-            with m.State("CHECK"):
+            with m.State("HEADER"):
+                m.d.comb += decoder.content.ready.eq(1)
+                m.d.sync += first.eq(1)
+                with m.If(decoder.content.valid):
+                    m.d.sync += [header.eq(Cat(header.as_value()[8:], decoder.content.payload)), index.eq(index + 1)]
+                    with m.If(index == frames.REQUEST_HEADER.size - 1):
+                        m.next = "SUM"
+
+            with m.State("SUM"):
+                size = header.count
+                if self._configuration.unpacker:
+                    size = Mux(header.space == Space.INPUT, header.mask, header.count)
                 m.d.sync += [
-                    accepted.eq(permitted & (header.address + header.count + (header.count == 0) <= limit)),
+                    end.eq(address + size + (size == 0)),
+                    distance.eq(header.sequence - expected),
+                    present.eq(header.session == session),
                     index.eq(0),
                 ]
-                with m.If(decoder.frame.valid):
-                    m.next = "EXECUTE"
+                m.next = "JUDGE"
 
-            with m.State("EXECUTE"):
-                m.next = "ANSWER"
-                with m.Switch(header.command):
-                    with m.Case(Command.WRITE):
-                        # The words of a refused WRITE are taken all the same, and dropped.
-                        m.d.comb += [
-                            self.request.valid.eq(decoder.words.valid & accepted),
-                            decoder.words.ready.eq(self.request.ready | ~accepted),
-                        ]
-                        with m.If(header.count != 0):
-                            m.next = "EXECUTE"
-                            with m.If(decoder.words.valid & decoder.words.ready):
-                                m.d.sync += index.eq(index + 1)
-                                with m.If(index + 1 == header.count):
-                                    m.next = "ANSWER"
-                    with m.Case(Command.RUN):
-                        with m.If(accepted & ~(ran & (ran_sequence == header.sequence))):
-                            m.d.comb += self.run.valid.eq(1)
-                            m.next = "EXECUTE"
-                            with m.If(self.run.ready):
-                                m.next = "WAIT"
+            with m.State("JUDGE"):
+                named = header.session.any()
+                exists = permitted & ~header.address[ADDRESS_BITS:].any()
+                m.d.sync += [status.eq(Status.OK), execute.eq(0), silent.eq(0)]
+                with m.If(opens):
+                    m.d.comb += refused.eq(~named)
+                    with m.If(named & ~present):
+                        m.d.sync += [session.eq(header.session), expected.eq(header.sequence + 1)]
+                with m.Elif(~(named & present)):
+                    m.d.sync += status.eq(Status.CLOSED)
+                with m.Elif((distance != 0) & (distance <= 128)):
+                    m.d.sync += silent.eq(1)
+                with m.Else():
+                    m.d.comb += refused.eq(~exists)
+                    m.d.sync += execute.eq(exists & ((distance == 0) | reads))
+                    with m.If(distance == 0):
+                        m.d.sync += expected.eq(header.sequence + 1)
+                with m.If(refused):
+                    m.d.sync += status.eq(Status.REFUSED)
+                m.next = "WAIT"
 
-            with m.State("WAIT"), m.If(self.done):
-                m.next = "ANSWER"
+            with m.State("WAIT"):
+                with m.If(~(execute & ~ahead & self.busy)):
+                    m.next = "ANSWER"
+                    with m.If(writes & header.count.any()):
+                        m.next = "WORDS"
+                    with m.Elif(runs & execute):
+                        m.next = "RUN"
+
+            with m.State("WORDS"):
+                # The words of a WRITE that is not executed are taken all the same, and dropped.
+                whole = index == WORD_BYTES
+                m.d.comb += [decoder.content.ready.eq(~whole), self.request.valid.eq(whole & execute)]
+                with m.If(decoder.content.valid & ~whole):
+                    m.d.sync += [word.eq(Cat(word[8:], decoder.content.payload)), index.eq(index + 1)]
+                with m.If(whole & (self.request.ready | ~execute)):
+                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), header.count.eq(header.count - 1)]
+                    with m.If(header.count == 1):
+                        m.next = "ANSWER"
+
+            with m.State("RUN"):
+                m.d.comb += self.run.valid.eq(1)
+                with m.If(self.run.ready):
+                    m.next = "ANSWER"
 
             with m.State("ANSWER"):
-                m.d.comb += encoder.header.valid.eq(1)
-                with m.If(encoder.header.ready):
-                    m.d.sync += [
-                        ran.eq(accepted & (header.command == Command.RUN)),
-                        ran_sequence.eq(header.sequence),
-                    ]
-                    with m.If(answer.count != 0):
+                m.d.comb += encoder.answer.valid.eq(~silent)
+                m.d.sync += index.eq(0)
+                with m.If(silent | encoder.answer.ready):
+                    m.next = "HEADER"
+                    with m.If(reads & execute & header.count.any()):
                         m.next = "READ"
-                    with m.Else():
-                        m.d.comb += decoder.frame.ready.eq(1)
-                        m.next = "CHECK"
 
             with m.State("READ"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(index + 1 == header.count):
-                        m.d.comb += decoder.frame.ready.eq(1)
-                        m.next = "CHECK"
+                    m.d.sync += [address.eq(address + 1), header.count.eq(header.count - 1)]
+                    with m.If(header.count == 1):
+                        m.next = "HEADER"
 
         return m

@@ -7,6 +7,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.task import resume
 from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_time
 
 PERIOD_NS = 10
 
@@ -83,6 +84,18 @@ class CocotbTransport:
         self._send = resume(source.send)
         self._receive = resume(sink.receive)
         self._cycles_per_second = cycles_per_second
+
+    @property
+    def bytes_per_second(self) -> None:
+        """Mean nothing: a byte takes a cycle."""
+        return None
+
+    def now(self) -> float:
+        """Return the seconds since the simulation began."""
+        return get_sim_time("ns") / PERIOD_NS / self._cycles_per_second
+
+    def fall_back(self) -> None:
+        """Do nothing: there is but one rate."""
 
     def write(self, data: bytes) -> None:
         """Send bytes; return when the design has taken them."""

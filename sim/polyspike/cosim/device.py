@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
-from polyspike.driver import Connection, Link
+from polyspike.driver import Connection, open_link
 from polyspike.spec import Configuration, DeviceError
 
 from .build import ENGINES, Source, core, library
@@ -14,6 +14,9 @@ QUIET_CYCLES = 10_000
 
 #: Cycles after which even a busy device is given up.
 BUSY_CYCLES = 1_000_000_000
+
+#: What the simulated clock is taken to be, where somebody counts seconds.
+CLOCK_HZ = 100_000_000
 
 #: Cycles simulated in one call, so that an interrupt from the keyboard gets through.
 CALL_CYCLES = 200_000
@@ -60,12 +63,24 @@ class SimulatedTransport:
         """Let time pass."""
         self._library.polyspike_step(self._open(), cycles)
 
+    @property
+    def bytes_per_second(self) -> None:
+        """Mean nothing: a byte takes a cycle."""
+        return None
+
+    def now(self) -> float:
+        """Return the seconds since the device was reset."""
+        return self.cycles / CLOCK_HZ
+
+    def fall_back(self) -> None:
+        """Do nothing: there is but one rate."""
+
     def write(self, data: bytes) -> None:
-        """Send bytes; they go out with the next `read`."""
+        """Send bytes; they go out while `read` waits."""
         self._pending += data
 
     def read(self, most: int, timeout: float) -> bytes:
-        """Return `most` bytes, or what there is when the device has fallen silent. Seconds mean nothing here."""
+        """Return `most` bytes, or what there is when the device has fallen silent. `timeout` means nothing here."""
         handle = self._open()
         start = self.cycles
         answer = b""
@@ -85,7 +100,7 @@ class SimulatedTransport:
             )
             self._pending = self._pending[sent.value :]
             answer += buffer.raw[:received]
-            complete = len(answer) == most and not self._pending
+            complete = len(answer) == most
             silent = self.cycles - before < CALL_CYCLES
             if complete or silent or self.cycles - start > BUSY_CYCLES:
                 return answer
@@ -106,14 +121,18 @@ def connector(engine: str | None = None) -> Callable[[Configuration], Connection
     """Return what connects a driver to simulated gateware of any configuration. See `build.library` for `engine`."""
 
     def connect(configuration: Configuration) -> Connection:
-        return connect_to(core(configuration), configuration.frame_words, engine)
+        return connect_to(core(configuration), configuration, engine)
 
     return connect
 
 
-def connect_to(source: Source, frame_words: int, engine: str | None = None) -> Connection:
-    """Build `source` and connect to it."""
+def connect_to(source: Source, configuration: Configuration, engine: str | None = None) -> Connection:
+    """Build `source`, which must have that configuration, and connect to it."""
     transport = SimulatedTransport(library(source, engine))
-    # Bytes are never lost here, so a missing answer is a fault of the gateware: asking once more is enough.
-    link = Link(transport, frame_words=frame_words, attempts=2)
-    return Connection(link, f"simulated gateware ({engine or ENGINES[0]})", transport.close)
+    try:
+        # Bytes are never lost here and silence is certain, so asking once more is enough.
+        link, _ = open_link(transport, configuration, timeout=1.0, run_timeout=1.0, attempts=2)
+    except BaseException:
+        transport.close()
+        raise
+    return Connection(link, configuration, f"simulated gateware ({engine or ENGINES[0]})", transport.close)

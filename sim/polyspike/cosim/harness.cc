@@ -44,15 +44,16 @@ void polyspike_step(void *handle, uint64_t cycles) {
   while (cycles--) device->cycle();
 }
 
-// Send `size` bytes and receive at most `capacity`; return the number received. Ends when all was sent and `capacity` was received,
-// after `quiet` cycles in which nothing moved and the device was not busy, or after `limit` cycles. `sent` tells how much was sent.
+// Send up to `size` bytes and receive up to `capacity`; return the number received. Ends when `capacity` was received,
+// after `quiet` cycles in which nothing moved and the device was not busy, or after `limit` cycles. `sent` tells how much
+// was sent.
 size_t polyspike_exchange(void *handle, const uint8_t *data, size_t size, size_t *sent, uint8_t *answer, size_t capacity,
                           uint64_t quiet, uint64_t limit) {
   Device *device = static_cast<Device *>(handle);
   Model &model = device->model;
   size_t out = 0, in = 0;
   uint64_t still = 0;
-  while ((out < size || in < capacity) && still < quiet && limit--) {
+  while (in < capacity && still < quiet && limit--) {
     model.rx_valid = out < size;
     model.rx_payload = out < size ? data[out] : 0;
     model.tx_ready = in < capacity;

@@ -5,7 +5,7 @@ vectorized, which is the same as one after the other because no RUN may read a w
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from polyspike.spec.instructions import (
     decode,
 )
 from polyspike.spec.memory import READABLE, Space, depth
-from polyspike.spec.registers import BY_NAME, MAGIC, REGISTERS
+from polyspike.spec.registers import MAGIC, REGISTERS, InputLayout
 
 Descriptor = Mapping[str, int]
 Integers = NDArray[np.int64]
@@ -84,6 +84,8 @@ class Machine:
         self.program = np.zeros(c.program_depth, np.uint64)
         #: What each column has done since the counters were cleared.
         self.columns = [ColumnCounters() for _ in range(c.columns)]
+        #: Registers that only keep what is written to them.
+        self.settings = {"UART_DIVISOR": 0, "INPUT_LAYOUT": 0}
         #: Least cycles the runs could have taken: in each, the events of the busiest column.
         self.cycles = 0
         self._single: dict[str, Descriptor] = {}
@@ -91,16 +93,19 @@ class Machine:
 
     # Host accesses
 
-    def write(self, space: Space, mask: int, address: int, words: Sequence[int] | Words) -> None:
-        """Write 64-bit words. `mask` chooses columns for WEIGHTS and PARAMS."""
+    def write(self, space: Space, mask: int, address: int, words: Sequence[int] | Words, ahead: bool = False) -> None:
+        """Write 64-bit words. `mask` chooses columns for WEIGHTS and PARAMS, and tells how many words INPUT makes.
+
+        A run is over when `run` returns, so `ahead` means nothing here.
+        """
         data = np.asarray(words, np.uint64)
         where = slice(address, address + len(data))
         if space is Space.REGISTERS:
-            for offset in range(len(data)):
-                if address + offset != BY_NAME["COUNTERS_CLEAR"].address:
-                    raise DeviceError(f"register {address + offset} cannot be written")
-                self.columns = [ColumnCounters() for _ in self.columns]
-                self.cycles = 0
+            for at, word in enumerate(data, address):
+                self._write_register(at, int(word))
+            return
+        if space is Space.INPUT:
+            self._unpack(address, mask, data)
             return
         if not 0 <= address <= address + len(data) <= depth(self.configuration, space):
             raise DeviceError(f"{space.name} has no words {address} to {address + len(data) - 1}")
@@ -133,6 +138,18 @@ class Machine:
             return self.spikes[address : address + count].copy()
         return np.array([self._register(REGISTERS[at].name) for at in range(address, address + count)], np.uint64)
 
+    def read_later(self, space: Space, address: int, count: int) -> Callable[[], Words]:
+        """Read now what is asked for later."""
+        words = self.read(space, address, count)
+        return lambda: words
+
+    def finish(self) -> None:
+        """Do nothing: everything is done when its method returns."""
+
+    def traffic(self) -> None:
+        """Return None: there is no link."""
+        return
+
     def run(self, first: int, count: int) -> None:
         """Execute `count` instructions from `first` on, or fewer if one is HALT; with count 0, until HALT."""
         c = self.configuration
@@ -157,8 +174,40 @@ class Machine:
             "EVENTS": sum(column.events for column in self.columns),
             "WORDS": sum(column.words for column in self.columns),
             "ZERO_WORDS": sum(column.zero_words for column in self.columns),
+            **self.settings,
         }
         return known.get(name, 0)
+
+    def _write_register(self, at: int, word: int) -> None:
+        if not (0 <= at < len(REGISTERS) and REGISTERS[at].writable):
+            raise DeviceError(f"register {at} cannot be written")
+        name = REGISTERS[at].name
+        if name == "COUNTERS_CLEAR":
+            self.columns = [ColumnCounters() for _ in self.columns]
+            self.cycles = 0
+        else:
+            self.settings[name] = word
+
+    def _unpack(self, address: int, count: int, data: Words) -> None:
+        """Make `count` spike words of the items in a payload, as register INPUT_LAYOUT says."""
+        if not 0 <= address <= address + count <= depth(self.configuration, Space.INPUT):
+            raise DeviceError(f"INPUT has no words {address} to {address + count - 1}")
+        rest, fields = self.settings["INPUT_LAYOUT"], {}
+        for name, width in InputLayout.FIELDS:
+            fields[name] = rest & ((1 << width) - 1)
+            rest >>= width
+        if fields.pop("top") != fields["nibbles"] * fields["taps"]:
+            raise DeviceError("register INPUT_LAYOUT holds no input layout")
+        layout = InputLayout(**fields)
+        rows, places = np.divmod(np.arange(count), (layout.row - layout.taps) // layout.stride + 1)
+        first = rows * layout.row + places * layout.stride
+        nibbles = first[:, None] * layout.nibbles + np.arange(layout.top)
+        stream = _split(data, 4).reshape(-1)
+        if count and nibbles[-1, -1] >= len(stream):
+            raise DeviceError(f"{count} input words need more than the {len(data)} words of the payload")
+        shifts = 4 * np.arange(layout.top, dtype=np.uint64)
+        words = np.bitwise_or.reduce(stream[nibbles].astype(np.uint64) << shifts, axis=1)
+        self.spikes[address : address + count] = words
 
     # RUN
 

@@ -2,13 +2,14 @@
 
 from .disassembly import listing
 from .file import load_program, save_program
-from .packing import InputPacking, pack_input
+from .packing import DenseInput, InputPacking, dense_input, pack_input
 from .pipeline import compile
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
 
 __all__ = [
     "Block",
     "Box",
+    "DenseInput",
     "Download",
     "InputPacking",
     "LayerReport",
@@ -19,6 +20,7 @@ __all__ = [
     "Upload",
     "Write",
     "compile",
+    "dense_input",
     "listing",
     "load_program",
     "pack_input",

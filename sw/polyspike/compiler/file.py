@@ -16,7 +16,7 @@ from .packing import InputPacking
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
 
 KIND = "polyspike program"
-VERSION = 2
+VERSION = 3
 
 _NETWORK = "network/"
 
@@ -42,6 +42,7 @@ def save_program(program: Program, path: Path | str) -> None:
         "maps": [[name, *shape] for name, shape in program.maps.items()],
         "report": [dataclasses.asdict(each) for each in program.report],
         "packing": None if program.packing is None else dataclasses.asdict(program.packing),
+        "input_blocks": program.input_blocks,
     }
     write_tensors(path, KIND, VERSION, header, arrays)
 
@@ -72,6 +73,7 @@ def load_program(path: Path | str) -> Program:
             {name: (time, rows, pixels, words) for name, time, rows, pixels, words in header["maps"]},
             tuple(LayerReport(**each) for each in header["report"]),
             None if header["packing"] is None else InputPacking(**header["packing"]),
+            header["input_blocks"],
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise FileFormatError(f"{path}: the program description is incomplete: {error!r}") from None

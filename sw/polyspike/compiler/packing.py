@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.network import Input, Layer, MaxPool, Network, Node
+from polyspike.spec import Configuration, ConfigurationError
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.registers import InputLayout
 
 from .words import pack_counts, words_per_pixel
 
@@ -36,13 +39,21 @@ class InputPacking:
 
     def apply(self, counts: NDArray[Any]) -> NDArray[Any]:
         """Rearrange counts [..., C, H, W] as [..., C * kernel_w, H, width]."""
-        span = (self.width - 1) * self.stride_x + 1
-        padded = np.zeros(
-            (*counts.shape[:-1], max(span + self.kernel_w - 1, self.pad_x + counts.shape[-1])), counts.dtype
-        )
-        padded[..., self.pad_x : self.pad_x + counts.shape[-1]] = counts
+        padded = self.pad(counts)
+        span = self.row - self.kernel_w + 1
         taps = [padded[..., kx : kx + span : self.stride_x] for kx in range(self.kernel_w)]
         return np.concatenate(taps, axis=-3)
+
+    @property
+    def row(self) -> int:
+        """Pixels of a padded row: from the first window's first tap to the last window's last."""
+        return (self.width - 1) * self.stride_x + self.kernel_w
+
+    def pad(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Return counts [..., W] as [..., `row`]: shifted by the padding, zeros around them."""
+        padded = np.zeros((*counts.shape[:-1], max(self.row, self.pad_x + counts.shape[-1])), counts.dtype)
+        padded[..., self.pad_x : self.pad_x + counts.shape[-1]] = counts
+        return padded[..., : self.row]
 
 
 def pack_input(counts: NDArray[np.integer], bits: int, packing: InputPacking | None) -> NDArray[np.uint64]:
@@ -62,6 +73,56 @@ def pack_input(counts: NDArray[np.integer], bits: int, packing: InputPacking | N
     uint64, [..., rows, pixels, words]
     """
     return pack_counts(counts if packing is None else packing.apply(counts), bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseInput:
+    """How the input's counts travel to a device that has an unpacker: without the gaps that they have in words.
+
+    `layout` tells the device where a pixel's counts are. `rows` of the map fit a frame; each becomes `row_words` words.
+    """
+
+    layout: InputLayout
+    rows: int
+    row_words: int
+
+    def payload(self, counts: NDArray[np.integer], bits: int, packing: InputPacking | None) -> NDArray[np.uint64]:
+        """Return what is sent for some rows of an image.
+
+        Parameters
+        ----------
+        counts
+            integers, [C, rows, W]
+        bits, packing
+            as for `pack_input`
+
+        Returns
+        -------
+        uint64, the payload of one frame
+        """
+        rows = counts if packing is None else packing.pad(counts)
+        codes = (np.moveaxis(rows, 0, -1).reshape(-1) & ((1 << bits) - 1)).astype(np.uint8)
+        per_word = WORD_BITS // bits
+        stream = np.zeros(-(-len(codes) // per_word) * per_word, np.uint8)
+        stream[: len(codes)] = codes
+        packed = stream if bits == 8 else stream[::2] | stream[1::2] << 4
+        return packed.view("<u8").astype(np.uint64)
+
+
+def dense_input(network: Network, configuration: Configuration, packing: InputPacking | None) -> DenseInput | None:
+    """Return how the device unpacks the input; None if it does not: no unpacker, long pixels, or long rows."""
+    source = network.input
+    channels, _, width = source.shape
+    bits = source.counts.bits
+    taps, stride, row, row_words = 1, 1, width, width
+    if packing is not None:
+        taps, stride, row, row_words = packing.kernel_w, packing.stride_x, packing.row, packing.width
+    try:
+        layout = InputLayout(channels * bits // 4, row, taps, stride)
+    except ConfigurationError:
+        return None
+    rows = configuration.frame_words * WORD_BITS // (row * channels * bits)
+    return DenseInput(layout, rows, row_words) if configuration.unpacker and rows else None
 
 
 def pack_window_rows(network: Network) -> tuple[Network, InputPacking | None]:

@@ -9,7 +9,7 @@ from .emit import Part, emit, pack
 from .lowering import Lowering
 from .mapping import DEFAULT_DENSITY, Density
 from .packing import InputPacking, pack_window_rows
-from .program import Download, LayerReport, Program, Upload
+from .program import Download, LayerReport, Program, Run, Segment, Upload
 from .proof import prove
 from .schedule import Item, Scheduler
 
@@ -55,7 +55,19 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
         if not isinstance(node, Input)
     )
     maps = {name: layout.shape for name, layout in layouts.items() if name in used}
-    return Program(configuration, network, tuple(segments), maps, report, packing)
+    return Program(configuration, network, tuple(segments), maps, report, packing, _input_blocks(packed, segments))
+
+
+def _input_blocks(packed: list[list[Item]], segments: list[Segment]) -> int:
+    """Return `Program.input_blocks`."""
+    if len(packed) > 1 or len(packed[0]) > 1:
+        return 0
+    steps = segments[0].steps
+    if [type(step) for step in steps] != [Upload, Run, Download]:
+        return 0
+    (item,) = packed[0]
+    # While its only block reads the input, none can be written.
+    return item.input_launches if item.input_launches < len(item.launches) else 0
 
 
 def _residency(lowering: Lowering, packed: list[list[Item]]) -> dict[str, tuple[str, str]]:

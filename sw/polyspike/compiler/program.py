@@ -153,6 +153,9 @@ class Program:
     report: tuple[LayerReport, ...]
     #: How the input's counts lie in its host map, if not as in the network.
     packing: InputPacking | None = None
+    #: Where not 0, the only segment's steps are Upload (of the input), Run and Download (of the output), and the blocks
+    #: after the first so many neither read nor write what is uploaded: the next image can be sent while they run.
+    input_blocks: int = 0
 
     @property
     def resident(self) -> bool:

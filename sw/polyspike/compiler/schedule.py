@@ -76,11 +76,16 @@ ItemStep = Upload | Download | Launch
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    """Steps that stay together, the nodes they belong to, and why their maps are streamed (None: they are not)."""
+    """Steps that stay together, the nodes they belong to, and why their maps are streamed (None: they are not).
+
+    The RUNs after the first `input_launches` neither read the network's input nor write its words; 0 where that is not
+    known.
+    """
 
     steps: tuple[ItemStep, ...]
     nodes: tuple[str, ...]
     refusal: str | None
+    input_launches: int = 0
 
     @property
     def launches(self) -> list[Launch]:
@@ -184,14 +189,19 @@ class Scheduler:
             for name in [task.output, *reads(task)]:
                 first.setdefault(name, index)
                 last[name] = index
+        source = self.network.input.name
         # A pixel of the input may be shorter than what an elementwise pass reads of it.
-        buffers = [
-            Buffer(name, layouts[name].size + (name == self.network.input.name), first[name], last[name])
-            for name in first
-        ]
-        addresses, used = allocate(buffers)
-        if used > self.configuration.spike_depth:
-            return f"maps need {used} words of spike memory, of which there are {self.configuration.spike_depth}"
+        buffers = [Buffer(name, layouts[name].size + (name == source), first[name], last[name]) for name in first]
+        depth = self.configuration.spike_depth
+        # Where there is room, nothing else lies where the input was, so that the next image can be sent early.
+        kept = [dataclasses.replace(each, last=len(tasks) - 1) if each.name == source else each for each in buffers]
+        addresses, used = allocate(kept)
+        input_launches = last.get(source, -1) + 1
+        if used > depth:
+            addresses, used = allocate(buffers)
+            input_launches = 0
+        if used > depth:
+            return f"maps need {used} words of spike memory, of which there are {depth}"
         boxes = {name: _whole(layouts[name], addresses[name]) for name in first}
         later = self._used_after(nodes[-1])
         steps: list[ItemStep] = []
@@ -214,7 +224,7 @@ class Scheduler:
             )
             if done and task.output in later:
                 steps.append(Download(boxes[task.output]))
-        return Item(tuple(steps), tuple(node.name for node in nodes), None)
+        return Item(tuple(steps), tuple(node.name for node in nodes), None, input_launches)
 
     def _used_after(self, node: Layer | MaxPool) -> set[str]:
         """Return the maps that nodes after `node` read, and the network's output."""

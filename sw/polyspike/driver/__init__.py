@@ -8,10 +8,10 @@ Needs neither torch nor amaranth; a device that does is imported when it is open
 """
 
 from .compare import Comparison, Mismatch, compare
-from .device import Counters, Device, Identity, LayerProfile, Result
-from .link import Link
+from .device import Counters, Device, Identity, LayerProfile, Rates, Result
+from .link import Link, open_link
 from .opening import open_device
-from .ports import Connection, MemoryPort, Transport
+from .ports import Connection, MemoryPort, Traffic, Transport
 from .word_device import WordDevice
 
 __all__ = [
@@ -24,9 +24,12 @@ __all__ = [
     "Link",
     "MemoryPort",
     "Mismatch",
+    "Rates",
     "Result",
+    "Traffic",
     "Transport",
     "WordDevice",
     "compare",
     "open_device",
+    "open_link",
 ]

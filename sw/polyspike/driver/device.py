@@ -42,6 +42,39 @@ class LayerProfile:
     counters: Counters
 
 
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """How fast a batch went: the core alone, and from end to end with everything that the host and the link take."""
+
+    images: int
+    #: wall-clock time of the batch
+    seconds: float
+    #: clock cycles in which a program was being executed
+    cycles: int
+    #: frequency of the device's clock; None where it is unknown
+    clock_hz: int | None
+    #: bytes sent to the device and received from it, everything included; None where there is no link
+    sent: int | None
+    received: int | None
+    #: bytes sent / bytes that the link carries to the device in that time; None where its rate is unknown
+    link_busy: float | None
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Cycles of the core for one image."""
+        return self.cycles / self.images
+
+    @property
+    def core_images_per_second(self) -> float | None:
+        """Images a second that the core alone computes."""
+        return self.clock_hz / self.cycles_per_image if self.clock_hz and self.cycles else None
+
+    @property
+    def images_per_second(self) -> float:
+        """Images a second from end to end."""
+        return self.images / self.seconds
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
     """What a batch of N images gave.
@@ -49,6 +82,7 @@ class Result:
     `membranes` is int32 [N, outputs], `logits` float64 [N, outputs] is their worth in the float network, `predictions`
     int64 [N] the output with the largest logit. `counts` (with `trace`) holds the spike counts of every node but the
     output layer, int16 [N, T, C, H, W] by name, the input's included. `profile` (with `profile`) has one entry a layer.
+    `rates` is None on devices without hardware counters.
     """
 
     membranes: NDArray[np.int32]
@@ -56,6 +90,7 @@ class Result:
     predictions: NDArray[np.int64]
     counts: dict[str, NDArray[np.int16]] | None = None
     profile: tuple[LayerProfile, ...] | None = None
+    rates: Rates | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +204,9 @@ def make_result(
     membranes: NDArray[np.int32],
     counts: dict[str, NDArray[np.int16]] | None = None,
     profile: tuple[LayerProfile, ...] | None = None,
+    rates: Rates | None = None,
 ) -> Result:
     """Turn output membranes, int32 [N, C, H, W], into a result."""
     logits = membranes * network.output.scale[:, None, None] / network.timesteps
     logits = logits.reshape(len(membranes), -1)
-    return Result(membranes.reshape(len(membranes), -1), logits, logits.argmax(axis=1), counts, profile)
+    return Result(membranes.reshape(len(membranes), -1), logits, logits.argmax(axis=1), counts, profile, rates)

@@ -14,10 +14,6 @@ from polyspike.spec import Configuration, named
 from ..serial_core import SerialCore
 from .clocks import Clock
 
-#: Bits a second of a board's UART after reset; the host asks for more.
-START_BAUD = 115_200
-
-
 @dataclasses.dataclass(frozen=True)
 class Leds:
     """Which lights are lit in which state.
@@ -193,7 +189,7 @@ class SerialTop(Elaboratable):
         board = self.board
         m.domains += board.clock.domains()
         m.submodules.clock = board.clock
-        m.submodules.core = core = SerialCore(board.configuration, board.clock_hz, START_BAUD)
+        m.submodules.core = core = SerialCore(board.configuration, board.clock_hz)
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
