@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from polyspike.spec import PolyspikeError
 
-from . import build, compile, convert, demo, info, run
+from . import boards, build, compile, convert, demo, info, program, run
 
 _DESCRIPTION = """\
 Run trained PyTorch networks as polarity multi-spike networks on an FPGA, bit for bit.
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (convert, compile, run, info, demo, build):
+    for module in (convert, compile, run, info, demo, build, boards, program):
         sub = commands.add_parser(
             module.NAME,
             help=module.SUMMARY,

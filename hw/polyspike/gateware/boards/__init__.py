@@ -2,6 +2,6 @@
 
 from .board import Board, Leds
 from .catalogue import BOARDS, find
-from .families import Ecp5Board, GowinBoard, Ice40Board
+from .families import Ecp5Board, GowinBoard, Ice40Board, IntelBoard, XilinxBoard
 
-__all__ = ["BOARDS", "Board", "Ecp5Board", "GowinBoard", "Ice40Board", "Leds", "find"]
+__all__ = ["BOARDS", "Board", "Ecp5Board", "GowinBoard", "Ice40Board", "IntelBoard", "Leds", "XilinxBoard", "find"]

@@ -14,6 +14,7 @@ from polyspike.spec import Configuration, named
 from ..serial_core import SerialCore
 from .clocks import Clock
 
+
 @dataclasses.dataclass(frozen=True)
 class Leds:
     """Which lights are lit in which state.
@@ -81,6 +82,8 @@ class Board(abc.ABC):
     #: More options for synthesis and for place and route.
     synthesis_options: ClassVar[tuple[str, ...]] = ()
     place_options: ClassVar[tuple[str, ...]] = ()
+    #: More of what Amaranth's platform lets one add to the files it writes.
+    overrides: ClassVar[dict[str, str]] = {}
 
     #: Set by the family's class.
     bitstream_suffix: ClassVar[str]
@@ -151,13 +154,16 @@ class Board(abc.ABC):
             emit_src=False,
             synth_opts=list(self.synthesis_options),
             debug_verilog=verilog,
+            **self.overrides,
         )
         contents = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
         debug = contents.pop("top.debug.v", "")
         if verilog and "top.v" not in contents:
             contents["top.v"] = debug
-        # Amaranth's own scripts know one seed only.
-        return {name: text for name, text in contents.items() if not name.startswith("build_top.")}
+        if self.synthesis():
+            # Amaranth's own scripts know one seed only.
+            contents = {name: text for name, text in contents.items() if not name.startswith("build_top.")}
+        return contents
 
 
 def light(m: Module, platform: Any, leds: Leds, *, idle: Signal, running: Signal, error: Signal) -> None:

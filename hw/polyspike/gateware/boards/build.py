@@ -121,10 +121,15 @@ def build(
     Raises
     ------
     BuildError
-        A tool is missing or fails, the design does not fit the part, or its timing does not close.
+        The board takes a vendor's tool, a tool is missing or fails, the design does not fit the part, or its timing
+        does not close.
     """
     started = time.monotonic()
     report = progress or (lambda stage, seconds, detail: None)
+    if not board.synthesis():
+        raise BuildError(
+            f"{board.name}: the vendor's tool builds this bitstream; `--no-run` writes the project that it takes"
+        )
     commands = [*board.synthesis(), *board.place_and_route(seeds[0])]
     tools = {}
     for command in commands:

@@ -7,17 +7,21 @@ from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import io
+from amaranth_boards.arty_a7 import ArtyA7_35Platform
 from amaranth_boards.colorlight_5a75b_r7_0 import Colorlight_5A75B_R70Platform
+from amaranth_boards.de10_nano import DE10NanoPlatform
 from amaranth_boards.ecpix5 import ECPIX585Platform
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.icesugar_pro import ICESugarProPlatform
+from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform, OrangeCrabR0_2_85FPlatform
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 from amaranth_boards.ulx3s import ULX3S_12F_Platform, ULX3S_25F_Platform, ULX3S_85F_Platform
 
 from polyspike.spec import BuildError
 
 from .board import Board, Leds
-from .families import Ecp5Board, GowinBoard, Ice40Board
+from .families import Ecp5Board, GowinBoard, Ice40Board, IntelBoard, XilinxBoard
+from .usb import UsbBoard
 
 _RGB = Leds(idle=("rgb_led 0 g",), running=("rgb_led 0 b",), error=("rgb_led 0 r",))
 
@@ -103,8 +107,33 @@ class IceSugarPro(Ecp5Board):
     link = "USB, iCELink"
     fastest_baud = 1_000_000
     leds = _RGB
-    load_command = ("openFPGALoader", "-b", "icesugar-pro", "{file}")
-    flash_command = ("openFPGALoader", "-b", "icesugar-pro", "-f", "{file}")
+    load_command = ("openFPGALoader", "-c", "cmsisdap", "{file}")
+    flash_command = ("icesprog", "{file}")
+
+
+class OrangeCrab(UsbBoard):
+    """OrangeCrab r0.2. Its bootloader is a DFU device while the button is held down at power-up."""
+
+    leds = _RGB
+    flash_command = ("dfu-util", "-d", "1209:5af0", "-a", "0", "-D", "{file}")
+
+
+class OrangeCrab85F(OrangeCrab):
+    """OrangeCrab r0.2 with an LFE5U-85F."""
+
+    name = "orangecrab-85f"
+    platform = OrangeCrabR0_2_85FPlatform
+    configuration_name = "large"
+    default_clock_hz = 90_000_000
+
+
+class OrangeCrab25F(OrangeCrab):
+    """OrangeCrab r0.2 with an LFE5U-25F."""
+
+    name = "orangecrab-25f"
+    platform = OrangeCrabR0_2_25FPlatform
+    configuration_name = "small"
+    default_clock_hz = 100_000_000
 
 
 class IceBreaker(Ice40Board):
@@ -118,7 +147,7 @@ class IceBreaker(Ice40Board):
     fastest_baud = 12_000_000
     #: Two LEDs for three states.
     leds = Leds(idle=("led_g 0",), running=("led_g 0", "led_r 0"), error=("led_r 0",))
-    load_command = ("iceprog", "-S", "{file}")
+    #: Its FPGA can be loaded directly only with other jumpers set.
     flash_command = ("iceprog", "{file}")
 
 
@@ -137,10 +166,47 @@ class TangNano9K(GowinBoard):
     flash_command = ("openFPGALoader", "-b", "tangnano9k", "-f", "{file}")
 
 
+class ArtyA7(XilinxBoard):
+    """Digilent Arty A7-35T."""
+
+    name = "arty-a7"
+    platform = ArtyA7_35Platform
+    configuration_name = "small"
+    default_clock_hz = 80_000_000
+    link = "USB, FT2232H"
+    fastest_baud = 12_000_000
+    leds = Leds(idle=("led 0",), running=("led 1",), error=("led 2",))
+
+
+class De10Nano(IntelBoard):
+    """Terasic DE10-Nano. Its UART is at the Arduino header."""
+
+    name = "de10-nano"
+    platform = DE10NanoPlatform
+    configuration_name = "small"
+    default_clock_hz = 80_000_000
+    link = "3.3 V UART at the Arduino header"
+    fastest_baud = 3_000_000
+    leds = Leds(idle=("led 0",), running=("led 1",), error=("led 2",))
+
+
 #: The boards by name.
 BOARDS: dict[str, type[Board]] = {
     board.name: board
-    for board in (Ulx3s85F, Ulx3s25F, Ulx3s12F, Ecpix5, Colorlight5A75B, IceSugarPro, IceBreaker, TangNano9K)
+    for board in (
+        Ulx3s85F,
+        Ulx3s25F,
+        Ulx3s12F,
+        Ecpix5,
+        Colorlight5A75B,
+        IceSugarPro,
+        OrangeCrab85F,
+        OrangeCrab25F,
+        IceBreaker,
+        TangNano9K,
+        ArtyA7,
+        De10Nano,
+    )
 }
 
 

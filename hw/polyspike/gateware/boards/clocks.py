@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from .pll import ecp5_pll, gowin_pll, ice40_pll
+from .pll import ecp5_pll, gowin_pll, ice40_pll, xilinx_pll
 
 
 def _oscillator(m: Module, platform: Any) -> Signal:
@@ -29,6 +29,9 @@ class Clock(Elaboratable):
     target_hz
         What place and route is asked for; it works harder for more than the clock needs.
     """
+
+    #: Whether the tools know the PLL's output from its input.
+    derived: ClassVar[bool] = False
 
     def __init__(self, input_hz: int, clock_hz: int, target_hz: int) -> None:
         self.output_hz = self.choose(input_hz, clock_hz)
@@ -52,7 +55,8 @@ class Clock(Elaboratable):
     def drive(self, m: Module, platform: Any) -> None:
         """Make the PLL's output the clock of domain `sync`, and tell place and route what is wanted of it."""
         m.d.comb += ClockSignal("sync").eq(self.output)
-        platform.add_clock_constraint(self.output, self.target_hz)
+        if not self.derived:
+            platform.add_clock_constraint(self.output, self.target_hz)
 
 
 class Ecp5Clock(Clock):
@@ -85,11 +89,11 @@ class Ecp5Clock(Clock):
         pll = self.pll
         locked, feedback = Signal(), Signal()
         clock = self.output
-        outputs: dict[str, Any] = {"p_CLKOS_ENABLE": "ENABLED", "p_CLKOS_DIV": pll.dividers[0], "o_CLKOS": clock}
+        outputs = _ecp5_output("CLKOS", pll.dividers[0], clock) | _ecp5_output("CLKOP", pll.loop_divider, feedback)
         self.drive(m, platform)
         for (domain, hz), port, divider in zip(self.others, ("CLKOS2", "CLKOS3"), pll.dividers[1:], strict=False):
             other = Signal(name=f"pll_{domain}", attrs={"keep": "true"})
-            outputs |= {f"p_{port}_ENABLE": "ENABLED", f"p_{port}_DIV": divider, f"o_{port}": other}
+            outputs |= _ecp5_output(port, divider, other)
             m.d.comb += ClockSignal(domain).eq(other)
             m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked, domain=domain)
             platform.add_clock_constraint(other, hz)
@@ -103,8 +107,6 @@ class Ecp5Clock(Clock):
             p_FEEDBK_PATH="CLKOP",
             p_CLKI_DIV=pll.reference_divider,
             p_CLKFB_DIV=pll.feedback_divider,
-            p_CLKOP_ENABLE="ENABLED",
-            p_CLKOP_DIV=pll.loop_divider,
             i_CLKI=_oscillator(m, platform),
             i_CLKFB=feedback,
             i_STDBY=0,
@@ -115,7 +117,6 @@ class Ecp5Clock(Clock):
             i_PHASEDIR=0,
             i_PHASESTEP=0,
             i_PHASELOADREG=0,
-            o_CLKOP=feedback,
             o_LOCK=locked,
             **outputs,
         )
@@ -126,6 +127,17 @@ class Ecp5Clock(Clock):
             Instance("SGSR", i_CLK=clock, i_GSR=second),
         ]
         return m
+
+
+def _ecp5_output(port: str, divider: int, clock: Signal) -> dict[str, Any]:
+    """Return the parameters and the connection of an output in phase with the others."""
+    return {
+        f"p_{port}_ENABLE": "ENABLED",
+        f"p_{port}_DIV": divider,
+        f"p_{port}_CPHASE": divider - 1,
+        f"p_{port}_FPHASE": 0,
+        f"o_{port}": clock,
+    }
 
 
 class Ice40Clock(Clock):
@@ -227,6 +239,74 @@ class GowinClock(Clock):
             i_FDLY=0,
             o_CLKOUT=clock,
             o_LOCK=locked,
+        )
+        self.drive(m, platform)
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        return m
+
+
+class XilinxClock(Clock):
+    """Xilinx 7 series: a PLLE2_BASE."""
+
+    derived = True
+
+    def choose(self, input_hz: int, clock_hz: int) -> Fraction:
+        """Choose the PLL's settings and return the frequency they give."""
+        self.pll = xilinx_pll(input_hz, clock_hz)
+        return self.pll.output_hz
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build clock and reset."""
+        m = Module()
+        pll = self.pll
+        locked, feedback, clock = Signal(), Signal(), Signal()
+        m.submodules.pll = Instance(
+            "PLLE2_BASE",
+            p_CLKIN1_PERIOD=1e9 / pll.input_hz,
+            p_DIVCLK_DIVIDE=pll.reference_divider,
+            p_CLKFBOUT_MULT=pll.multiplier,
+            p_CLKOUT0_DIVIDE=pll.divider,
+            i_CLKIN1=_oscillator(m, platform),
+            i_CLKFBIN=feedback,
+            i_PWRDWN=0,
+            i_RST=0,
+            o_CLKFBOUT=feedback,
+            o_CLKOUT0=clock,
+            o_LOCKED=locked,
+        )
+        m.submodules.global_buffer = Instance("BUFG", i_I=clock, o_O=self.output)
+        self.drive(m, platform)
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        return m
+
+
+class IntelClock(Clock):
+    """Intel Cyclone V: an altera_pll, whose dividers Quartus chooses."""
+
+    derived = True
+
+    def choose(self, input_hz: int, clock_hz: int) -> Fraction:
+        """Return the frequency that Quartus is asked for."""
+        self.input_hz = input_hz
+        return Fraction(clock_hz)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build clock and reset."""
+        m = Module()
+        locked = Signal()
+        m.submodules.pll = Instance(
+            "altera_pll",
+            p_operation_mode="direct",
+            p_fractional_vco_multiplier="false",
+            p_number_of_clocks=1,
+            p_reference_clock_frequency=f"{self.input_hz / 1e6:.6f} MHz",
+            p_output_clock_frequency0=f"{self.clock_hz / 1e6:.6f} MHz",
+            p_phase_shift0="0 ps",
+            p_duty_cycle0=50,
+            i_refclk=_oscillator(m, platform),
+            i_rst=0,
+            o_outclk=self.output,
+            o_locked=locked,
         )
         self.drive(m, platform)
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")

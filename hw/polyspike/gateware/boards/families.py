@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from polyspike.bitstreams import Utilization
+from polyspike.spec import BuildError
 
 from .board import Board, Command
-from .clocks import Clock, Ecp5Clock, GowinClock, Ice40Clock
+from .clocks import Clock, Ecp5Clock, GowinClock, Ice40Clock, IntelClock, XilinxClock
 
 _SYNTHESIS = Command("synthesis", "yosys", ("top.ys",), "synthesis.log")
 
@@ -148,3 +149,54 @@ class GowinBoard(Board):
         return Utilization(
             _count(used, "LUT", "ALU"), _count(used, "DFF"), _count(used, "MULT", "ALU54"), _count(used, "BSRAM")
         )
+
+
+class VendorBoard(Board):
+    """A board whose bitstream the vendor's tool makes, from files written here."""
+
+    bitstream_suffix = ".bit"
+
+    def synthesis(self) -> tuple[Command, ...]:
+        """Return nothing: the vendor's tool does it."""
+        return ()
+
+    def place_and_route(self, seed: int) -> tuple[Command, ...]:
+        """Return nothing: the vendor's tool does it."""
+        return ()
+
+    def utilization(self, used: dict[str, int], cells: dict[str, int]) -> Utilization:
+        """Is never known here."""
+        raise BuildError(f"{self.name}: the vendor's tool knows what is used")
+
+
+class XilinxBoard(VendorBoard):
+    """A board with a Xilinx 7 series FPGA, for Vivado."""
+
+    @property
+    def device(self) -> str:
+        """The FPGA's part number."""
+        return f"{self.pins.device}{self.pins.package}-{self.pins.speed}"
+
+    def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
+        """Return the generator of domain `sync`."""
+        return XilinxClock(input_hz, clock_hz, target_hz)
+
+
+class IntelBoard(VendorBoard):
+    """A board with an Intel Cyclone V, for Quartus."""
+
+    bitstream_suffix = ".sof"
+    overrides: ClassVar[dict[str, str]] = {"add_constraints": "derive_pll_clocks\nderive_clock_uncertainty"}
+
+    @property
+    def device(self) -> str:
+        """The FPGA's part number."""
+        return f"{self.pins.device}{self.pins.package}{self.pins.speed}"
+
+    def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
+        """Return the generator of domain `sync`."""
+        return IntelClock(input_hz, clock_hz, target_hz)
+
+    def files(self, verilog: bool = False) -> dict[str, str]:
+        """Return the build's input files by name, with the project file that Quartus opens. Can be called once."""
+        return {**super().files(verilog), "top.qpf": 'PROJECT_REVISION = "top"\n'}

@@ -234,3 +234,61 @@ def gowin_pll(input_hz: int, output_hz: int) -> GowinPll:
     if not legal:
         raise ConfigurationError(f"a Gowin PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
     return max(legal, key=lambda each: (each.output_hz, -each.idiv, -each.odiv))
+
+
+@dataclasses.dataclass(frozen=True)
+class XilinxPll:
+    """Settings of a PLLE2_BASE."""
+
+    input_hz: int
+    reference_divider: int
+    multiplier: int
+    divider: int
+
+    #: Artix-7 FPGAs Data Sheet (DS181), PLL of speed grade -1.
+    INPUT = Range(19_000_000, 800_000_000)
+    PHASE_DETECTOR = Range(19_000_000, 450_000_000)
+    VCO = Range(800_000_000, 1_600_000_000)
+    OUTPUT = Range(6_250_000, 800_000_000)
+
+    @property
+    def phase_detector_hz(self) -> Fraction:
+        """Frequency at which the loop compares phases."""
+        return Fraction(self.input_hz, self.reference_divider)
+
+    @property
+    def vco_hz(self) -> Fraction:
+        """Frequency of the oscillator."""
+        return self.phase_detector_hz * self.multiplier
+
+    @property
+    def output_hz(self) -> Fraction:
+        """Frequency of the output."""
+        return self.vco_hz / self.divider
+
+
+def xilinx_pll(input_hz: int, output_hz: int) -> XilinxPll:
+    """Choose a PLLE2_BASE's dividers for the nearest possible output not above `output_hz`.
+
+    Raises
+    ------
+    ConfigurationError
+        No setting within the part's limits gives such an output.
+    """
+    legal = []
+    for reference in range(1, 57):
+        for multiplier in range(2, 65):
+            vco = Fraction(input_hz * multiplier, reference)
+            divider = -(-vco // output_hz)
+            each = XilinxPll(input_hz, reference, multiplier, int(divider))
+            if (
+                input_hz in XilinxPll.INPUT
+                and each.phase_detector_hz in XilinxPll.PHASE_DETECTOR
+                and vco in XilinxPll.VCO
+                and divider <= 128
+                and each.output_hz in XilinxPll.OUTPUT
+            ):
+                legal.append(each)
+    if not legal:
+        raise ConfigurationError(f"a Xilinx PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
+    return max(legal, key=lambda each: (each.output_hz, -each.reference_divider, -each.multiplier))
