@@ -8,6 +8,8 @@ from .archive import SUFFIX, Bitstream, crc32, pack, read, sha256, unpack
 from .manifest import Manifest, Utilization
 
 __all__ = [
+    "FOLDER",
+    "RELEASED",
     "SUFFIX",
     "Bitstream",
     "Manifest",
@@ -17,6 +19,7 @@ __all__ = [
     "manifests",
     "pack",
     "read",
+    "release",
     "save",
     "sha256",
     "unpack",
@@ -24,6 +27,9 @@ __all__ = [
 
 #: Where they are.
 FOLDER = Path(__file__).parent
+
+#: The boards whose bitstream itself is released; of the others the manifest is.
+RELEASED = ("ulx3s-85f", "ulx3s-25f", "orangecrab-25f", "icebreaker", "tangnano9k")
 
 
 def manifests(folder: Path = FOLDER) -> dict[str, Manifest]:
@@ -64,9 +70,15 @@ def load(board: str, folder: Path = FOLDER) -> Bitstream:
 
 
 def save(bitstream: Bitstream, folder: Path, archive: bool = True) -> None:
-    """Write a board's manifest to its folder in `folder`, and the archive as well if it is wanted."""
-    board = bitstream.manifest.board
-    (folder / board).mkdir(parents=True, exist_ok=True)
-    (folder / board / "manifest.json").write_text(bitstream.manifest.to_json())
+    """Write a board's manifest to a folder, and the archive as well if it is wanted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(bitstream.manifest.to_json())
     if archive:
-        (folder / board / f"{board}{SUFFIX}").write_bytes(pack(bitstream))
+        (folder / f"{bitstream.manifest.board}{SUFFIX}").write_bytes(pack(bitstream))
+
+
+def release(bitstream: Bitstream, folder: Path = FOLDER) -> Path:
+    """Put a bitstream among the released ones and return its folder."""
+    board = bitstream.manifest.board
+    save(bitstream, folder / board, archive=board in RELEASED)
+    return folder / board

@@ -14,7 +14,7 @@ Synthesize the accelerator for a board, place and route it, and write the bitstr
 from PyPI: `pip install polyspike[boards]`.
 
 Writes to the output folder: the tools' input files, build.sh, which does the same as this command, and their logs;
-a folder for every seed; and in the end BOARD/manifest.json and BOARD/BOARD.psbit, which `polyspike program` loads.
+a folder for every seed; and in the end manifest.json and BOARD.psbit, which `polyspike program` loads.
 """
 EPILOG = """\
 A board of your own is one small class (docs/boards.md), given as FILE.py:CLASS.
@@ -41,12 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", type=float, metavar="MHz", help="what place and route is asked for (default: the clock)"
     )
-    parser.add_argument("--seed", type=positive, default=1, metavar="N", help="first seed (default: 1)")
+    parser.add_argument(
+        "--seed", type=positive, metavar="N", help="first seed (default: that of the released bitstream, or 1)"
+    )
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds to try; the best one is kept")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds at a time (default: 1)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder (default: build/boards/BOARD)")
     parser.add_argument(
         "--no-run", action="store_true", help="only write Verilog, constraints and scripts (or project files)"
+    )
+    parser.add_argument("--release", action="store_true", help="put the result among those that come with polyspike")
+    parser.add_argument(
+        "--if-needed", action="store_true", help="do nothing if the released one is of these very inputs and tools"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -63,18 +69,26 @@ def execute(options: argparse.Namespace) -> int:
     hz, target = (None if mhz is None else round(mhz * 1e6) for mhz in (options.freq, options.target))
     board = find(options.board)(configuration, hz, target)
     folder: Path = options.output or Path("build", "boards", board.name)
-    seeds = range(options.seed, options.seed + options.seeds)
+    released = bitstreams.manifests().get(board.name)
+    first = options.seed or (released.seed if released is not None and options.seeds == 1 else 1)
+    seeds = range(first, first + options.seeds)
     if options.no_run:
-        build.write(board, folder, seeds, verilog=True)
+        build.write(board, build.generate(board, verilog=True), folder, seeds)
         print(f"{board.name}, {board.configuration.name}, {board.clock_hz / 1e6:.2f} MHz: files are in {folder}")
+        return 0
+    inputs = build.generate(board)
+    if options.if_needed and released is not None and build.is_current(board, inputs, released):
+        print(f"{board.name}: the released bitstream is of these inputs and tools")
         return 0
     progress = None if options.quiet else _Progress()
     try:
-        result = build.build(board, folder, seeds, options.jobs, progress)
+        result = build.build(board, folder, seeds, options.jobs, progress, inputs)
     finally:
         if progress is not None:
             progress.end()
     bitstreams.save(result.bitstream, folder)
+    if options.release:
+        bitstreams.release(result.bitstream)
     manifest = result.bitstream.manifest
     used = manifest.utilization
     print(
@@ -94,7 +108,7 @@ def execute(options: argparse.Namespace) -> int:
     if len(result.seeds) > 1:
         print("Fmax by seed: " + ", ".join(f"{seed}: {fmax:.2f}" for seed, fmax in sorted(result.seeds.items())))
     print(f"sha256 {manifest.sha256}")
-    print(folder / board.name / f"{board.name}{bitstreams.SUFFIX}")
+    print(folder / f"{board.name}{bitstreams.SUFFIX}")
     return 0
 
 

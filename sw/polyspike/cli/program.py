@@ -15,7 +15,7 @@ What follows -- goes to the tool, e.g. which of several cables to use.
 examples:
   polyspike program --board ulx3s-85f
   polyspike program --board icebreaker --flash
-  polyspike program --board ulx3s-25f --bitstream build/boards/ulx3s-25f/ulx3s-25f/ulx3s-25f.psbit
+  polyspike program --board ulx3s-25f --bitstream build/boards/ulx3s-25f/ulx3s-25f.psbit
   polyspike program --board colorlight-5a-75b -- --cable ft232RL
 """
 

@@ -194,7 +194,7 @@ class SerialTop(Elaboratable):
         m = Module()
         board = self.board
         m.domains += board.clock.domains()
-        m.submodules.clock = board.clock
+        m.submodules.clock = board.clock.module(platform)
         m.submodules.core = core = SerialCore(board.configuration, board.clock_hz)
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)

@@ -87,34 +87,71 @@ def _version() -> str:
         return "not installed"
 
 
-def write(board: Board, folder: Path, seeds: Sequence[int], verilog: bool = False) -> str:
-    """Write the build's input files and a script that does the same as `build`; return their SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _tools(board: Board) -> dict[str, str]:
+    """Return the tools that a board's build takes, with their versions."""
+    commands = [*board.synthesis(), *board.place_and_route(1)]
+    for command in commands:
+        find_tool(command.tool)
+    found = dict(tool_version(command.tool) for command in commands)
+    return dict(sorted({**found, "amaranth": importlib.metadata.version("amaranth")}.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a build starts from."""
+
+    #: Contents by file name.
+    files: dict[str, str]
+    #: SHA-256 over all that the tools read and the options they are called with, but for the seed.
+    source: str
+
+
+def generate(board: Board, verilog: bool = False) -> Inputs:
+    """Generate a build's input files. Once for each instance of a board."""
     files = board.files(verilog)
     digest = hashlib.sha256()
     for name, text in sorted(files.items()):
+        if name != "top.v" or not board.synthesis():
+            digest.update(f"{name}\n{text}\n".encode())
+    for command in (*board.synthesis(), *board.place_and_route(0)):
+        digest.update(shlex.join((command.tool, *command.arguments)).encode())
+    return Inputs(files, digest.hexdigest())
+
+
+def is_current(board: Board, inputs: Inputs, manifest: bitstreams.Manifest) -> bool:
+    """Tell whether a manifest is of these very inputs and of the tools that are installed."""
+    return manifest.source == inputs.source and manifest.tools == _tools(board)
+
+
+def write(board: Board, inputs: Inputs, folder: Path, seeds: Sequence[int]) -> None:
+    """Write the input files, and a script that does the same as `build`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in inputs.files.items():
         (folder / name).write_text(text)
-        if name != "top.v":
-            digest.update(f"{name}\n{text}".encode())
+    commands = [*board.synthesis(), *(command for seed in seeds for command in board.place_and_route(seed))]
+    if not commands:
+        return
     lines = [
         "#!/bin/sh",
         "# Builds the bitstream. Each tool may be another one: NEXTPNR_ECP5=nextpnr-ecp5 sh build.sh",
         "set -e",
     ]
-    commands = [*board.synthesis(), *(command for seed in seeds for command in board.place_and_route(seed))]
     for tool in dict.fromkeys(command.tool for command in commands):
         lines.append(f": ${{{_TOOLS[tool][0]}:={_TOOLS[tool][1]}}}")
     lines += [f"mkdir -p seed{seed}" for seed in seeds]
     lines += [f'"${_TOOLS[each.tool][0]}" {shlex.join(each.arguments)} > {each.log} 2>&1' for each in commands]
-    if commands:
-        (folder / "build.sh").write_text("\n".join(lines) + "\n")
-    return digest.hexdigest()
+    (folder / "build.sh").write_text("\n".join(lines) + "\n")
 
 
 def build(
-    board: Board, folder: Path, seeds: Sequence[int] = (1,), jobs: int = 1, progress: Progress | None = None
+    board: Board,
+    folder: Path,
+    seeds: Sequence[int] = (1,),
+    jobs: int = 1,
+    progress: Progress | None = None,
+    inputs: Inputs | None = None,
 ) -> Result:
-    """Build a board's bitstream.
+    """Build a board's bitstream, from what `generate` made or will make.
 
     The netlist is made once; place and route runs for every seed, `jobs` at a time, and the fastest result is kept.
 
@@ -130,16 +167,11 @@ def build(
         raise BuildError(
             f"{board.name}: the vendor's tool builds this bitstream; `--no-run` writes the project that it takes"
         )
-    commands = [*board.synthesis(), *board.place_and_route(seeds[0])]
-    tools = {}
-    for command in commands:
-        find_tool(command.tool)
-    for command in commands:
-        name, version = tool_version(command.tool)
-        tools[name] = version
-    tools["amaranth"] = importlib.metadata.version("amaranth")
-    report("generate", 0.0, "")
-    source = write(board, folder, seeds)
+    tools = _tools(board)
+    report("generation", 0.0, "")
+    if inputs is None:
+        inputs = generate(board)
+    write(board, inputs, folder, seeds)
     for command in board.synthesis():
         _run(command, folder, command.stage, report)
 
@@ -174,9 +206,9 @@ def build(
         bitstream=f"{board.name}{board.bitstream_suffix}",
         sha256=bitstreams.sha256(data),
         crc32=bitstreams.crc32(data),
-        source=source,
+        source=inputs.source,
         build_seconds=round(time.monotonic() - started, 1),
-        tools=dict(sorted(tools.items())),
+        tools=tools,
         polyspike=_version(),
     )
     return Result(bitstreams.Bitstream(manifest, data), fmax)

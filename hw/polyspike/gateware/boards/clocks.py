@@ -1,10 +1,11 @@
 """Clock and reset of each FPGA family: from the board's oscillator through a PLL to domain `sync`."""
 
+import abc
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -17,8 +18,8 @@ def _oscillator(m: Module, platform: Any) -> Signal:
     return pin.i
 
 
-class Clock(Elaboratable):
-    """Domain `sync`, which the top declares: its clock, and its reset until the PLL has locked.
+class Clock(abc.ABC):
+    """Where domain `sync` gets its clock, and its reset until the PLL has locked.
 
     Parameters
     ----------
@@ -44,9 +45,13 @@ class Clock(Elaboratable):
         """The frequency of domain `sync`, in whole Hz."""
         return int(self.output_hz)
 
+    @abc.abstractmethod
     def choose(self, input_hz: int, clock_hz: int) -> Fraction:
         """Choose the PLL's settings and return the frequency they give."""
-        raise NotImplementedError
+
+    @abc.abstractmethod
+    def module(self, platform: Any) -> Module:
+        """Return the hardware, in a design whose top has declared `domains`."""
 
     def domains(self) -> list[ClockDomain]:
         """Return the domains that this drives, for the top to declare."""
@@ -83,8 +88,8 @@ class Ecp5Clock(Clock):
         """Return the domains that this drives, for the top to declare."""
         return [ClockDomain("sync", reset_less=True), *(ClockDomain(name) for name, _ in self.others)]
 
-    def elaborate(self, platform: Any) -> Module:
-        """Build clock and reset."""
+    def module(self, platform: Any) -> Module:
+        """Return the hardware."""
         m = Module()
         pll = self.pll
         locked, feedback = Signal(), Signal()
@@ -163,8 +168,8 @@ class Ice40Clock(Clock):
         self.pll = ice40_pll(input_hz, clock_hz)
         return self.pll.output_hz
 
-    def elaborate(self, platform: Any) -> Module:
-        """Build clock and reset."""
+    def module(self, platform: Any) -> Module:
+        """Return the hardware."""
         m = Module()
         pll = self.pll
         locked, clock = Signal(), self.output
@@ -209,8 +214,8 @@ class GowinClock(Clock):
         self.pll = gowin_pll(input_hz, clock_hz)
         return self.pll.output_hz
 
-    def elaborate(self, platform: Any) -> Module:
-        """Build clock and reset."""
+    def module(self, platform: Any) -> Module:
+        """Return the hardware."""
         m = Module()
         pll = self.pll
         locked, clock = Signal(), self.output
@@ -255,8 +260,8 @@ class XilinxClock(Clock):
         self.pll = xilinx_pll(input_hz, clock_hz)
         return self.pll.output_hz
 
-    def elaborate(self, platform: Any) -> Module:
-        """Build clock and reset."""
+    def module(self, platform: Any) -> Module:
+        """Return the hardware."""
         m = Module()
         pll = self.pll
         locked, feedback, clock = Signal(), Signal(), Signal()
@@ -290,8 +295,8 @@ class IntelClock(Clock):
         self.input_hz = input_hz
         return Fraction(clock_hz)
 
-    def elaborate(self, platform: Any) -> Module:
-        """Build clock and reset."""
+    def module(self, platform: Any) -> Module:
+        """Return the hardware."""
         m = Module()
         locked = Signal()
         m.submodules.pll = Instance(

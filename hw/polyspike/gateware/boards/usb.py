@@ -102,6 +102,60 @@ class Crossing(wiring.Component):
         return m
 
 
+class UsbSerial(wiring.Component):
+    """A serial device on USB, in the place of a UART.
+
+    Members
+    -------
+    rx : ``Out(stream.Signature(8))``, bytes from the host
+    tx : ``In(stream.Signature(8))``, bytes to the host
+
+    Parameters
+    ----------
+    bus
+        What LUNA's `USBDevice` takes: the lines D+ and D- as buffers, or a transceiver.
+    names
+        Descriptors by the names of the parameters of LUNA's `USBSerialDevice`.
+
+    Raises
+    ------
+    BuildError
+        LUNA is not installed.
+    """
+
+    rx: Out(stream.Signature(8))
+    tx: In(stream.Signature(8))
+
+    def __init__(self, bus: Any, **names: Any) -> None:
+        try:
+            from luna.gateware.usb.devices.acm import USBSerialDevice
+        except ImportError:
+            raise BuildError(
+                "a USB device in the FPGA needs LUNA: `pip install luna-usb` (or `pip install polyspike[boards]`)"
+            ) from None
+        self.device = USBSerialDevice(bus=bus, **names)
+        super().__init__()
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the device."""
+        m = Module()
+        m.submodules.device = device = self.device
+        m.submodules.crossing = crossing = Crossing()
+        connect(m, crossing.rx, flipped(self.rx))
+        connect(m, flipped(self.tx), crossing.tx)
+        m.d.comb += [
+            device.connect.eq(1),
+            crossing.from_host.p.eq(device.rx.payload),
+            crossing.from_host.valid.eq(device.rx.valid),
+            device.rx.ready.eq(crossing.from_host.ready),
+            device.tx.payload.eq(crossing.to_host.p.data),
+            device.tx.last.eq(crossing.to_host.p.last),
+            device.tx.valid.eq(crossing.to_host.valid),
+            crossing.to_host.ready.eq(device.tx.ready),
+        ]
+        return m
+
+
 class UsbTop(Elaboratable):
     """Top of a board whose USB port is wired to the FPGA."""
 
@@ -113,27 +167,22 @@ class UsbTop(Elaboratable):
         m = Module()
         board = self.board
         m.domains += board.clock.domains()
-        m.submodules.clock = board.clock
-        m.submodules.core = core = Core(board.configuration, board.clock_hz)
-        m.submodules.crossing = crossing = Crossing()
-        connect(m, crossing.rx, core.rx)
-        connect(m, core.tx, crossing.tx)
-
+        m.submodules.clock = board.clock.module(platform)
         port = platform.request("usb", 0, dir="-")
         m.submodules.d_p = d_p = io.Buffer("io", port.d_p)
         m.submodules.d_n = d_n = io.Buffer("io", port.d_n)
         m.submodules.pullup = pullup = io.Buffer("o", port.pullup)
-        m.submodules.usb = usb = board.serial_device(types.SimpleNamespace(d_p=d_p, d_n=d_n, pullup=pullup))
-        m.d.comb += [
-            usb.connect.eq(1),
-            crossing.from_host.p.eq(usb.rx.payload),
-            crossing.from_host.valid.eq(usb.rx.valid),
-            usb.rx.ready.eq(crossing.from_host.ready),
-            usb.tx.payload.eq(crossing.to_host.p.data),
-            usb.tx.last.eq(crossing.to_host.p.last),
-            usb.tx.valid.eq(crossing.to_host.valid),
-            crossing.to_host.ready.eq(usb.tx.ready),
-        ]
+        m.submodules.core = core = Core(board.configuration, board.clock_hz)
+        m.submodules.usb = usb = UsbSerial(
+            types.SimpleNamespace(d_p=d_p, d_n=d_n, pullup=pullup),
+            idVendor=board.vendor_id,
+            idProduct=board.product_id,
+            manufacturer_string="polyspike",
+            product_string=f"polyspike {board.configuration.name}",
+            serial_number=board.configuration.digest,
+        )
+        connect(m, usb.rx, core.rx)
+        connect(m, core.tx, usb.tx)
 
         period = board.clock_hz // BEATS_HZ
         count = Signal(range(period))
@@ -163,29 +212,6 @@ class UsbBoard(Ecp5Board):
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync` and of USB's domains."""
         return Ecp5Clock(input_hz, clock_hz, target_hz, (("usb_io", USB_IO_HZ), ("usb", USB_HZ)))
-
-    def serial_device(self, bus: object) -> Any:
-        """Return LUNA's serial device at the pins `bus`.
-
-        Raises
-        ------
-        BuildError
-            LUNA is not installed.
-        """
-        try:
-            from luna.gateware.usb.devices.acm import USBSerialDevice
-        except ImportError:
-            raise BuildError(
-                f"{self.name}: its USB device needs LUNA: `pip install luna-usb` (or `pip install polyspike[boards]`)"
-            ) from None
-        return USBSerialDevice(
-            bus=bus,
-            idVendor=self.vendor_id,
-            idProduct=self.product_id,
-            manufacturer_string="polyspike",
-            product_string=f"polyspike {self.configuration.name}",
-            serial_number=self.configuration.digest,
-        )
 
     def top(self) -> Elaboratable:
         """Return the design."""
