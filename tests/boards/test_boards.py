@@ -120,7 +120,9 @@ def test_generation_is_repeatable() -> None:
 
 
 def test_unknown_boards_are_refused() -> None:
-    with pytest.raises(BuildError, match="unknown board 'ulx4s'; there are ulx3s-85f, .* `file.py:Class` for your own"):
+    with pytest.raises(
+        BuildError, match=r"unknown board 'ulx4s'; there are ulx3s-85f, .* `file\.py:Class` for your own"
+    ):
         find("ulx4s")
     with pytest.raises(BuildError, match=r"no file nowhere\.py"):
         find("nowhere.py:Board")

@@ -1,5 +1,6 @@
 """A USB host of full speed, from packets down to the two lines: NRZI, bit stuffing, tokens, CRCs and handshakes."""
 
+import itertools
 from typing import Any
 
 #: Packet identifiers, with their complement in the upper nibble.
@@ -94,7 +95,7 @@ class Host:
         levels = [1] + [d_p for d_p, d_n in states[:end] if d_p != d_n]
         assert len(levels) == end + 1, "lines are complementary within a packet"
         bits, ones = [], 0
-        for before, after in zip(levels, levels[1:], strict=False):
+        for before, after in itertools.pairwise(levels):
             bit = int(before == after)
             if ones < 6:
                 bits.append(bit)

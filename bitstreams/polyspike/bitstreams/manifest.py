@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Any, Self, get_origin
 
 from polyspike.spec import Configuration, ConfigurationError, FileFormatError
@@ -95,6 +96,8 @@ class Manifest:
         for field in dataclasses.fields(cls):
             if field.name not in values:
                 values[field.name] = _take(fields, field.name, get_origin(field.type) or field.type, where)
+        if not re.fullmatch(r"[\w.-]+", values["bitstream"]):
+            raise FileFormatError(f"{where}: {values['bitstream']!r} is not a plain file name")
         for key in (*fields, *used):
             raise FileFormatError(f"{where}: unknown field {key!r}")
         if digest != configuration.digest:
@@ -110,5 +113,5 @@ def _take(fields: dict[str, Any], key: str, kind: Any, where: str) -> Any:
     if kind is float and isinstance(value, int):
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise FileFormatError(f"{where}: field {key!r} is {value!r}, but it must be a {kind.__name__}")
+        raise FileFormatError(f"{where}: field {key!r} is {value!r}, but it must be of type {kind.__name__}")
     return value

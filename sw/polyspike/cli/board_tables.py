@@ -1,4 +1,10 @@
-"""Tables of boards, from their classes, the manifests and the demo network's figures."""
+"""Tables of boards, from their classes, the manifests and the demo network's figures.
+
+`python -m polyspike.cli.board_tables` writes them to docs/boards.md again.
+"""
+
+import re
+from pathlib import Path
 
 from polyspike import bitstreams
 from polyspike.bitstreams import Manifest
@@ -8,6 +14,9 @@ from polyspike.gateware.boards.usb import UsbBoard
 from polyspike.spec.uart import FRAME_BITS, LEAST_DIVISOR
 
 from .text import markdown, number, table
+
+#: The page with the tables.
+PAGE = Path("docs/boards.md")
 
 #: Bytes a second that a full-speed USB bulk endpoint carries at most: 19 packets of 64 bytes a millisecond.
 USB_BYTES_PER_SECOND = 19 * 64 * 1000
@@ -81,3 +90,37 @@ def link_rate(board: type[Board], manifest: Manifest) -> float:
     if issubclass(board, UsbBoard):
         return USB_BYTES_PER_SECOND
     return min(board.fastest_baud, manifest.clock_hz // LEAST_DIVISOR) / FRAME_BITS
+
+
+def described() -> str:
+    """Return the table of the boards' parts, links, lights and commands, in Markdown."""
+    rows = []
+    for name, board in BOARDS.items():
+        leds = board.leds
+        lights = [
+            " + ".join(f"`{each}`" for each in each_state) for each_state in (leds.idle, leds.running, leds.error)
+        ]
+        commands = [
+            " ".join(command).replace("{file}", "FILE") for command in (board.load_command, board.flash_command)
+        ]
+        rows.append(
+            (f"`{name}`", board().device, link(board), *lights, *(f"`{each}`" if each else "" for each in commands))
+        )
+    return markdown(("board", "part", "link", "idle", "running", "error", "loads", "`--flash`"), rows, left=8)
+
+
+def page(text: str) -> str:
+    """Return the text of docs/boards.md with its tables as they are now."""
+    for name, content in (("measured", measured()), ("boards", described())):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+            lambda match, content=content: f"{match[1]}{content}\n{match[2]}",  # type: ignore[misc]
+            text,
+            count=1,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
