@@ -30,11 +30,6 @@ class Leds:
     #: Damaged bytes came over the link lately. Goes before the other two.
     error: tuple[str, ...] = ()
 
-    def describe(self) -> str:
-        """Return what is lit when, for people."""
-        states = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
-        return ", ".join(f"{name}: {' + '.join(lights)}" for name, lights in states if lights) or "none"
-
 
 @dataclasses.dataclass(frozen=True)
 class Command:
