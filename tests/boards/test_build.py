@@ -146,14 +146,16 @@ class TestWhatGoesWrong:
         fake("YOSYS")
         fake("NEXTPNR_ECP5", "--report", report(87.654))
         message = self.attempt(tmp_path)
-        assert message.startswith("ulx3s-25f: timing does not close: 100.00 MHz asked for, 87.65 MHz reached (seed 1)")
+        assert message.startswith("ulx3s-25f: timing does not close: 100.00 MHz asked for, 87.65 MHz reached (seed 1, ")
         assert "--freq 87" in message
 
     def test_other_clock_too_slow(self, tmp_path: Path, fake: Callable[..., None]) -> None:
         fake("YOSYS")
         usb = {"$glbnet$clock.usb_io_clk": {"achieved": 40.0, "constraint": 48.0}}
         fake("NEXTPNR_ECP5", "--report", report(120, extra=usb))
-        assert "timing of clock $glbnet$clock.usb_io_clk does not close: 48.00 MHz asked for" in self.attempt(tmp_path)
+        message = self.attempt(tmp_path)
+        assert "timing of another clock than the main one does not close: " in message
+        assert "$glbnet$clock.usb_io_clk 48.00 MHz asked for, 40.00 MHz reached" in message
 
     def test_best_seed_is_kept(self, tmp_path: Path, fake: Callable[..., None]) -> None:
         """Place and route that gets faster from seed to seed, until the fourth."""
