@@ -59,7 +59,7 @@ class LinkMemory(wiring.Component):
 
         left = Signal(16)
         running = Signal()
-        m.d.comb += [link.run.ready.eq(~running), link.done.eq(running & (left == 0))]
+        m.d.comb += [link.run.ready.eq(~running), link.busy.eq(running)]
         with m.If(running):
             m.d.sync += [left.eq(left - 1), cycles.eq(cycles + 1), running.eq(left != 0)]
         with m.Elif(link.run.valid):

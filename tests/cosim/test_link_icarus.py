@@ -12,6 +12,10 @@ from polyspike.spec import TINY, DeviceError
 pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
 
 
+def test_frames(tmp_path: Path) -> None:
+    assert run_bench(LinkMemory(TINY), "cosim.benches.bench_frames", directory=tmp_path) == 1
+
+
 def test_link(tmp_path: Path) -> None:
     assert run_bench(LinkMemory(TINY), "cosim.benches.bench_link", directory=tmp_path) == 3
 

@@ -1,30 +1,41 @@
 """The accelerator without its link: sequencer, columns, memories and counters, from word to word."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.memory import Space
-from polyspike.spec.registers import BY_NAME, COUNTERS, MAGIC, InputLayout
+from polyspike.spec.registers import COUNTERS
 
+from . import layouts
 from .column import Column
 from .link import RUN_LAYOUT, request_layout
+from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
+from .serial_column import SerialColumn
 from .spike_memory import SpikeMemory
-
-#: Width of the hardware counters.
-_COUNTER_BITS = 40
+from .unpacker import Unpacker
 
 
 class Engine(wiring.Component):
     """Sequencer, columns, memories and counters of one configuration.
 
-    `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes.
+    `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes. It
+    asks only for what there is: addresses that exist, reads of `polyspike.spec.memory.READABLE` spaces, and INPUT only
+    where there is an unpacker.
+    Requests are executed in their order, and each is over before the next one is looked at, so a read, or a run that
+    is handed over when a write was taken, sees what was written.
 
-    Rate: a word a cycle while nobody else wants the spike memory, a read every 4 cycles at most. A write is in the
-    spike memory in the cycle after its transfer, and in the other memories a cycle later.
+    Writes to space INPUT are words of payloads, see `request_layout`: the first word of each payload is marked `first`
+    and has, as `mask`, the number of words to write and, as `address`, that of the first one. A payload has no end:
+    the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
+    INPUT_LAYOUT tells how payloads are unpacked.
+
+    Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
+    cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
+    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
 
     Members
     -------
@@ -62,12 +73,25 @@ class Engine(wiring.Component):
         m.d.comb += self.busy.eq(~sequencer.run.ready)
 
         columns = []
+        before = sequencer.layer
         for index in range(configuration.columns):
-            column = Column(configuration)
+            column = SerialColumn(configuration) if configuration.serial else Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
-            connect(m, sequencer.layer, column.layer)
+            if configuration.columns == 1:
+                connect(m, sequencer.layer, column.layer)
+            else:
+                # From column to column, so that the descriptors need no net that spans the device.
+                layer = layouts.layer(configuration).create(path=(f"layer{index}",))
+                for (_, _, into), (_, _, source) in zip(
+                    layer.signature.flatten(layer), before.signature.flatten(before), strict=True
+                ):
+                    m.d.sync += into.eq(source)
+                connect(m, layer, column.layer)
+                before = layer
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
+            if configuration.serial:
+                m.d.comb += spikes.hold.eq(column.hold)
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))
@@ -76,65 +100,101 @@ class Engine(wiring.Component):
         self._host(m, sequencer, spikes, columns)
         return m
 
-    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]) -> None:
+    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | SerialColumn]) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
-        # Column and program memories are written through registers: the host's word fans out to all of them.
-        targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
-        for target in targets:
-            m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
+        # A read waits until its word has been handed over; reads of the host are rare.
+        waiting, answered = Signal(), Signal()
+        reading = request.valid & ~request.p.write & ~waiting
+
+        # Memories of the sequencer and the columns are written through registers, from column to column like the layer.
+        m.d.sync += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
         m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        shape = data.StructLayout(
+            {"write": layouts.COLUMN_WRITE, "weights": self.configuration.columns, "params": self.configuration.columns}
+        )
+        mask = Mux(writing, request.p.mask, 0)
+        passed = Signal(shape, name="host_write")
+        m.d.comb += [
+            passed.write.address.eq(address),
+            passed.write.data.eq(word),
+            passed.weights.eq(Mux(space == Space.WEIGHTS, mask, 0)),
+            passed.params.eq(Mux(space == Space.PARAMS, mask, 0)),
+        ]
         for index, column in enumerate(columns):
-            mine = writing & request.p.mask[index]
-            m.d.sync += [
-                column.write_weights.eq(mine & (space == Space.WEIGHTS)),
-                column.write_params.eq(mine & (space == Space.PARAMS)),
+            source, passed = passed, Signal(shape, name=f"host_write{index}")
+            m.d.sync += passed.eq(source)
+            m.d.comb += [
+                column.write.eq(passed.write),
+                column.write_weights.eq(passed.weights[index]),
+                column.write_params.eq(passed.params[index]),
             ]
 
-        registers = self._registers(m, sequencer, columns, writing & (space == Space.REGISTERS), address, word)
-        # A read waits until its word has been handed over; reads of the host are rare.
-        waiting = Signal()
-        answer = Signal(64)
-        answered = Signal()
+        m.submodules.registers = registers = Registers(self.configuration, self.clock_hz)
         m.d.comb += [
-            spikes.host_write.valid.eq(writing & (space == Space.SPIKES)),
+            registers.steps.eq(self._steps(m, sequencer, columns)),
+            registers.access.p.write.eq(request.p.write),
+            registers.access.p.address.eq(address),
+            registers.access.p.data.eq(word),
+            self.divisor.eq(registers.divisor),
             spikes.host_write.p.address.eq(address),
             spikes.host_write.p.data.eq(word),
             spikes.host_write.p.mask.eq(0b11),
-            spikes.host_read.valid.eq(request.valid & ~request.p.write & (space == Space.SPIKES) & ~waiting),
             spikes.host_read.p.eq(address),
             response.valid.eq(answered),
-            response.p.eq(answer),
         ]
-        with m.If(request.p.write):
-            m.d.comb += request.ready.eq((space != Space.SPIKES) | spikes.host_write.ready)
-        with m.Elif(space == Space.SPIKES):
-            m.d.comb += request.ready.eq(spikes.host_read.ready & ~waiting)
-        with m.Else():
-            m.d.comb += request.ready.eq(~waiting)
-        with m.If(request.valid & request.ready & ~request.p.write):
+        with m.Switch(space):
+            with m.Case(Space.SPIKES):
+                m.d.comb += [
+                    spikes.host_write.valid.eq(writing),
+                    spikes.host_read.valid.eq(reading),
+                    request.ready.eq(Mux(request.p.write, spikes.host_write.ready, spikes.host_read.ready & ~waiting)),
+                ]
+            with m.Case(Space.REGISTERS):
+                m.d.comb += [
+                    registers.access.valid.eq(writing | reading),
+                    request.ready.eq(registers.access.ready & (request.p.write | ~waiting)),
+                ]
+            if self.configuration.unpacker:
+                m.submodules.unpacker = unpacker = Unpacker(self.configuration)
+                m.d.comb += [
+                    unpacker.layout.eq(registers.layout),
+                    unpacker.parts.p.data.eq(word),
+                    unpacker.parts.p.address.eq(address),
+                    unpacker.parts.p.count.eq(request.p.mask),
+                    unpacker.parts.p.first.eq(request.p.first),
+                    unpacker.words.ready.eq(spikes.host_write.ready),
+                ]
+                with m.Case(Space.INPUT):
+                    m.d.comb += [
+                        unpacker.parts.valid.eq(writing),
+                        request.ready.eq(unpacker.parts.ready),
+                        spikes.host_write.valid.eq(unpacker.words.valid),
+                        spikes.host_write.p.eq(unpacker.words.p),
+                    ]
+            with m.Default():
+                m.d.comb += request.ready.eq(1)
+
+        with m.If(reading & request.ready):
             m.d.sync += waiting.eq(1)
-            with m.If(space != Space.SPIKES):
-                m.d.sync += [answer.eq(Array(registers)[address]), answered.eq(1)]
+        with m.If(registers.limb_valid):
+            m.d.sync += response.p.eq(Cat(response.p[LIMB_BITS:], registers.limb))
         with m.If(spikes.host_word_valid):
-            m.d.sync += [answer.eq(spikes.host_word), answered.eq(1)]
+            m.d.sync += response.p.eq(spikes.host_word)
+        with m.If(spikes.host_word_valid | (registers.limb_valid & registers.access.ready)):
+            m.d.sync += answered.eq(1)
         with m.If(response.valid & response.ready):
             m.d.sync += [waiting.eq(0), answered.eq(0)]
 
-    def _registers(
-        self, m: Module, sequencer: Sequencer, columns: list[Column], writing: Signal, address: Signal, word: Signal
-    ) -> list[object]:
-        """Add the counters and return the registers' values in address order."""
-        clear = Signal()
-        m.d.sync += clear.eq(writing & (address == BY_NAME["COUNTERS_CLEAR"].address))
+    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | SerialColumn]) -> Cat:
+        """Return how much each counter goes up."""
         running = Signal()
         m.d.sync += running.eq(sequencer.running)
-        values: list[object] = [Const(MAGIC, 64), Const(int(self.configuration.digest, 16), 64)]
+        steps = []
         for register in COUNTERS:
-            value = Signal(_COUNTER_BITS, name=register.name.lower())
-            step = Signal(range(len(columns) + 1), name=f"{value.name}_step")
+            step = Signal(range(len(columns) + 1), name=f"{register.name.lower()}_step")
             if register.name == "CYCLES":
                 m.d.sync += step.eq(sequencer.running)
             else:
@@ -143,11 +203,5 @@ class Engine(wiring.Component):
                 )
                 marks = [getattr(column.activity, source) for column in columns]
                 m.d.sync += step.eq(sum(marks[1:], marks[0]))
-            m.d.sync += value.eq(Mux(clear, 0, value + Mux(running, step, 0)))
-            values.append(value)
-        layout = Signal(sum(width for _, width in InputLayout.FIELDS))
-        for register, value in (("UART_DIVISOR", self.divisor), ("INPUT_LAYOUT", layout)):
-            with m.If(writing & (address == BY_NAME[register].address)):
-                m.d.sync += value.eq(word)
-        values += [Const(0, 64), Const(self.clock_hz, 64), self.divisor, layout]
-        return values
+            steps.append(Mux(running, step, 0))
+        return Cat(steps)

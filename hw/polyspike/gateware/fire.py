@@ -121,11 +121,12 @@ class Fire(wiring.Component):
 
     Members
     -------
-    fire : ``In(descriptor(FIRE))``, constant while sums pass
+    fire : ``In(descriptor(FIRE, configuration))``, constant while sums pass
+    counts : ``In(1)``, constant while sums pass: of a sum only the bits of a count mean something (a maximum)
     sums : ``In(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
-    tag : ``In(stream.Signature(TAG))``, one for each sum
+    tag : ``In(stream.Signature(tag(configuration)))``, one for each sum
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
-    words : ``Out(stream.Signature(SPIKE_WRITE))``
+    words : ``Out(stream.Signature(spike_write(configuration)))``
     done : ``Out(2)``, number of sums that left the unit in this cycle, their words included
     """
 
@@ -133,12 +134,13 @@ class Fire(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "fire": In(layouts.descriptor(FIRE)),
+                "fire": In(layouts.descriptor(FIRE, configuration)),
+                "counts": In(1),
                 "sums": In(stream.Signature(layouts.sums(configuration))),
-                "tag": In(stream.Signature(layouts.TAG)),
+                "tag": In(stream.Signature(layouts.tag(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
-                "words": Out(stream.Signature(layouts.SPIKE_WRITE)),
+                "words": Out(stream.Signature(layouts.spike_write(configuration))),
                 "done": Out(2),
             }
         )
@@ -155,14 +157,22 @@ class Fire(wiring.Component):
 
         # The sum that is being fired, lanes to go in the lowest places.
         shift = Signal(layouts.sums(configuration))
-        tag = Signal(layouts.TAG)
+        tag = Signal(layouts.tag(configuration))
         firing = Signal()
         group = Signal(group_bits)
         last_group = group == groups - 1
 
         # Stages behind the shift register. `carry` goes along with each group.
         carry_layout = data.StructLayout(
-            {"valid": 1, "group": group_bits, "end": 1, "output": 16, "upper": 1, "first": 1, "last": 1}
+            {
+                "valid": 1,
+                "group": group_bits,
+                "end": 1,
+                "output": layouts.address_bits(configuration),
+                "upper": 1,
+                "first": 1,
+                "last": 1,
+            }
         )
         depth = 3 + configuration.count_bits + 2
         carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
@@ -312,7 +322,7 @@ class Fire(wiring.Component):
         n_neg = self.fire.n_neg
         with m.If(move):
             m.d.sync += [
-                sum0.eq(total),
+                sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
                 sum1.eq(sum0 + Mux(raw, 0, params.data.bias)),
                 before1.eq(Mux(raw, 0, Mux(carry[0].first, start.data, keep_read.data.rest))),
                 emitted1.eq(emitted0),

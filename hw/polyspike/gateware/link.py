@@ -83,7 +83,7 @@ class FrameDecoder(wiring.Component):
     out to be unsound. Sync byte and CRC take no place, so the frames that a host may send before it has their answers
     always fit. Otherwise no byte is taken while the ring is full.
 
-    Rate: 1 byte a cycle, with a cycle's pause behind each frame. Latency: the first byte of a frame is offered 3 cycles
+    Rate: 1 byte a cycle, with a cycle's pause behind each frame. Latency: the first byte of a frame is offered 4 cycles
     after its last one was taken.
 
     Members
@@ -175,13 +175,17 @@ class FrameDecoder(wiring.Component):
                 with m.Else():
                     give_up()
 
-        # The byte that is offered stays in the memory's output register, and its place is free.
+        # A byte that was read stays in the memory's output register, and its place is free. A block RAM is slow to
+        # answer, so what it has read goes through a register before anybody decides by it.
+        fetched = Signal()
         move = ~self.content.valid | self.content.ready
-        m.d.comb += [read.addr.eq(taken), read.en.eq(move), self.content.payload.eq(read.data)]
-        with m.If(move):
-            m.d.sync += self.content.valid.eq(taken != sound)
+        m.d.comb += [read.addr.eq(taken), read.en.eq(~fetched | move)]
+        with m.If(read.en):
+            m.d.sync += fetched.eq(taken != sound)
             with m.If(taken != sound):
                 m.d.sync += taken.eq(taken + 1)
+        with m.If(move):
+            m.d.sync += [self.content.valid.eq(fetched), self.content.payload.eq(read.data)]
 
         return m
 
@@ -294,7 +298,7 @@ class Link(wiring.Component):
     those to repetitions, but of a READ, wait for nothing but the answers before them.
 
     Latency where nobody stalls and nothing runs: from a request's last byte taken to its answer's first byte offered
-    20 cycles, in a WRITE of n > 0 words 9 n more (also if it is not executed), in a RUN 1 more; to `run` offered 19
+    22 cycles, in a WRITE of n > 0 words 9 n more (also if it is not executed), in a RUN 1 more; to `run` offered 21
     cycles. Rate: `request` 1 word every 9 cycles in a WRITE, 1 word a cycle in a READ; bytes as `FrameDecoder` and
     `FrameEncoder`.
 
@@ -342,30 +346,25 @@ class Link(wiring.Component):
         opens, reads, runs = (header.command == command for command in (Command.OPEN, Command.READ, Command.RUN))
         ahead = header.command == Command.WRITE_AHEAD
         writes = (header.command == Command.WRITE) | ahead
-        address = header.address[:ADDRESS_BITS]
 
-        # Worked out in state SUM, used in state JUDGE.
-        end = Signal(ADDRESS_BITS + 1)
+        # What exists has short addresses, and what is executed or dropped word by word has a short count.
+        depths = {space: depth(self._configuration, space) for space in Space}
+        address = header.address[: bits_for(max(depths.values()) - 1)]
+        count = header.count[: bits_for(self._configuration.frame_words)]
+        size = header.count
+        if self._configuration.unpacker:
+            size = Mux(header.space == Space.INPUT, header.mask, header.count)
+
+        # What SUM, PERMIT and JUDGE work out, one after the other.
+        end = Signal(len(address) + 2)
+        far = Signal()
         distance = Signal(8)
         present = Signal()
-        # Worked out in state JUDGE.
+        permitted = Signal()
+        refused = Signal()
         status = Signal(Status)
         execute = Signal()
         silent = Signal()
-
-        permitted, refused = Signal(), Signal()
-        fitting = {size: end <= size for size in {depth(self._configuration, space) for space in Space}}
-        with m.If(runs):
-            m.d.comb += permitted.eq(fitting[depth(self._configuration, Space.PROGRAM)])
-        with m.Else(), m.Switch(header.space):
-            for space in Space:
-                with m.Case(space):
-                    commands = header.command == Command.WRITE
-                    if space in _AHEAD:
-                        commands |= ahead
-                    if space in READABLE:
-                        commands |= reads & (header.count <= self._configuration.frame_words)
-                    m.d.comb += permitted.eq(fitting[depth(self._configuration, space)] & commands)
 
         m.d.comb += [
             self.request.p.write.eq(~reads),
@@ -378,7 +377,7 @@ class Link(wiring.Component):
             self.run.p.count.eq(header.count),
             encoder.answer.p.header.sequence.eq(header.sequence),
             encoder.answer.p.header.status.eq(status),
-            encoder.answer.p.header.count.eq(Mux(opens, status == Status.OK, Mux(reads & execute, header.count, 0))),
+            encoder.answer.p.header.count.eq(Mux(opens, status == Status.OK, Mux(reads & execute, count, 0))),
             encoder.answer.p.session.eq(session),
             encoder.answer.p.opens.eq(opens & (status == Status.OK)),
         ]
@@ -394,20 +393,33 @@ class Link(wiring.Component):
                         m.next = "SUM"
 
             with m.State("SUM"):
-                size = header.count
-                if self._configuration.unpacker:
-                    size = Mux(header.space == Space.INPUT, header.mask, header.count)
                 m.d.sync += [
-                    end.eq(address + size + (size == 0)),
+                    end.eq(address + size[: len(address) + 1] + (size == 0)),
+                    far.eq(Cat(header.address[len(address) :], size[len(address) + 1 :]).any()),
                     distance.eq(header.sequence - expected),
                     present.eq(header.session == session),
                     index.eq(0),
                 ]
+                m.next = "PERMIT"
+
+            with m.State("PERMIT"):
+                exists = {words: ~far & (end <= words) for words in set(depths.values())}
+                m.d.sync += permitted.eq(0)
+                with m.If(runs):
+                    m.d.sync += permitted.eq(exists[depths[Space.PROGRAM]])
+                with m.Else(), m.Switch(header.space):
+                    for space in Space:
+                        with m.Case(space):
+                            commands = header.command == Command.WRITE
+                            if space in _AHEAD:
+                                commands |= ahead
+                            if space in READABLE:
+                                commands |= reads & (header.count <= self._configuration.frame_words)
+                            m.d.sync += permitted.eq(exists[depths[space]] & commands)
                 m.next = "JUDGE"
 
             with m.State("JUDGE"):
                 named = header.session.any()
-                exists = permitted & ~header.address[ADDRESS_BITS:].any()
                 m.d.sync += [status.eq(Status.OK), execute.eq(0), silent.eq(0)]
                 with m.If(opens):
                     m.d.comb += refused.eq(~named)
@@ -418,8 +430,8 @@ class Link(wiring.Component):
                 with m.Elif((distance != 0) & (distance <= 128)):
                     m.d.sync += silent.eq(1)
                 with m.Else():
-                    m.d.comb += refused.eq(~exists)
-                    m.d.sync += execute.eq(exists & ((distance == 0) | reads))
+                    m.d.comb += refused.eq(~permitted)
+                    m.d.sync += execute.eq(permitted & ((distance == 0) | reads))
                     with m.If(distance == 0):
                         m.d.sync += expected.eq(header.sequence + 1)
                 with m.If(refused):
@@ -429,7 +441,7 @@ class Link(wiring.Component):
             with m.State("WAIT"):
                 with m.If(~(execute & ~ahead & self.busy)):
                     m.next = "ANSWER"
-                    with m.If(writes & header.count.any()):
+                    with m.If(writes & count.any()):
                         m.next = "WORDS"
                     with m.Elif(runs & execute):
                         m.next = "RUN"
@@ -441,8 +453,8 @@ class Link(wiring.Component):
                 with m.If(decoder.content.valid & ~whole):
                     m.d.sync += [word.eq(Cat(word[8:], decoder.content.payload)), index.eq(index + 1)]
                 with m.If(whole & (self.request.ready | ~execute)):
-                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), header.count.eq(header.count - 1)]
-                    with m.If(header.count == 1):
+                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), count.eq(count - 1)]
+                    with m.If(count == 1):
                         m.next = "ANSWER"
 
             with m.State("RUN"):
@@ -455,14 +467,14 @@ class Link(wiring.Component):
                 m.d.sync += index.eq(0)
                 with m.If(silent | encoder.answer.ready):
                     m.next = "HEADER"
-                    with m.If(reads & execute & header.count.any()):
+                    with m.If(reads & execute & count.any()):
                         m.next = "READ"
 
             with m.State("READ"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.d.sync += [address.eq(address + 1), header.count.eq(header.count - 1)]
-                    with m.If(header.count == 1):
+                    m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
+                    with m.If(count == 1):
                         m.next = "HEADER"
 
         return m

@@ -1,9 +1,10 @@
 """Makes words of a dense input: what the host writes to space INPUT."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from polyspike.spec import Configuration
 from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
 from polyspike.spec.registers import InputLayout
 
@@ -30,12 +31,18 @@ class Unpacker(wiring.Component):
     -------
     layout : ``In(LAYOUT)``, constant while a payload is under way
     parts : ``In(stream.Signature(PART))``, words of payloads
-    words : ``Out(stream.Signature(SPIKE_WRITE))``, words for the spike memory
+    words : ``Out(stream.Signature(spike_write(configuration)))``, words for the spike memory
     """
 
-    layout: In(LAYOUT)
-    parts: In(stream.Signature(PART))
-    words: Out(stream.Signature(layouts.SPIKE_WRITE))
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        super().__init__(
+            {
+                "layout": In(LAYOUT),
+                "parts": In(stream.Signature(PART)),
+                "words": Out(stream.Signature(layouts.spike_write(configuration))),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
@@ -72,12 +79,11 @@ class Unpacker(wiring.Component):
                 word_left.eq(layout.taps),
             ]
         with m.If(step):
-            above = Cat(kept.as_value()[4:], Mux(0, 0, 0))
-            m.d.sync += index.eq(index + 1)
+            nibble = part.data.word_select(index[:4], 4)
             for place in range(nibbles):
-                new = part.data.word_select(index[:4], 4)
-                m.d.sync += kept[place].eq(Mux(layout.top == place + 1, new, above.word_select(place, 4)))
-            m.d.sync += nibble_left.eq(Mux(item, layout.nibbles, nibble_left - 1))
+                above = kept[place + 1] if place + 1 < nibbles else 0
+                m.d.sync += kept[place].eq(Mux(layout.top == place + 1, nibble, above))
+            m.d.sync += [index.eq(index + 1), nibble_left.eq(Mux(item, layout.nibbles, nibble_left - 1))]
             with m.If(item):
                 m.d.sync += [
                     row_left.eq(Mux(row, layout.row, row_left - 1)),
