@@ -37,7 +37,7 @@ def test_board_of_the_documentation_builds(tmp_path: Path, capsys: pytest.Captur
     printed = capsys.readouterr()
     assert re.search(r"^hx8k-b-evn +tiny +[12] +24\.00 ", printed.out, re.MULTILINE)
     assert re.search(r"^Fmax by seed: 1: [\d.]+, 2: [\d.]+$", printed.out, re.MULTILINE)
-    for stage in ("synthesis", "place and route, seed 1", "place and route, seed 2", "bitstream"):
+    for stage in ("generation", "synthesis", "place and route, seed 1", "place and route, seed 2", "bitstream"):
         assert stage in printed.err
     bitstream = bitstreams.read(output / "hx8k-b-evn.psbit")
     manifest = bitstream.manifest

@@ -76,12 +76,12 @@ def execute(options: argparse.Namespace) -> int:
         build.write(board, build.generate(board, verilog=True), folder, seeds)
         print(f"{board.name}, {board.configuration.name}, {board.clock_hz / 1e6:.2f} MHz: files are in {folder}")
         return 0
-    inputs = build.generate(board)
-    if options.if_needed and released is not None and build.is_current(board, inputs, released):
-        print(f"{board.name}: the released bitstream is of these inputs and tools")
-        return 0
     progress = None if options.quiet else _Progress()
     try:
+        inputs = build.generate(board, progress=progress)
+        if options.if_needed and released is not None and build.is_current(board, inputs, released):
+            print(f"{board.name}: the released bitstream is of these inputs and tools")
+            return 0
         result = build.build(board, folder, seeds, options.jobs, progress, inputs)
     finally:
         if progress is not None:

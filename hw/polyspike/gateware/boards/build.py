@@ -106,9 +106,14 @@ class Inputs:
     source: str
 
 
-def generate(board: Board, verilog: bool = False) -> Inputs:
+def generate(board: Board, verilog: bool = False, progress: Progress | None = None) -> Inputs:
     """Generate a build's input files. Once for each instance of a board."""
+    started = time.monotonic()
+    if progress is not None:
+        progress("generation", 0.0, "")
     files = board.files(verilog)
+    if progress is not None:
+        progress("generation", time.monotonic() - started, "done")
     digest = hashlib.sha256()
     for name, text in sorted(files.items()):
         if name != "top.v" or not board.synthesis():
@@ -168,9 +173,8 @@ def build(
             f"{board.name}: the vendor's tool builds this bitstream; `--no-run` writes the project that it takes"
         )
     tools = _tools(board)
-    report("generation", 0.0, "")
     if inputs is None:
-        inputs = generate(board)
+        inputs = generate(board, progress=progress)
     write(board, inputs, folder, seeds)
     for command in board.synthesis():
         _run(command, folder, command.stage, report)
@@ -243,7 +247,7 @@ def _route(board: Board, folder: Path, seed: int, several: bool, report: Progres
 
 def _judge(board: Board, clocks: dict[str, dict[str, float]]) -> _Routed:
     """Tell domain `sync` from other clocks by its net's name, which each nextpnr takes from another place."""
-    main = [name for name in clocks if re.split(r"[$.]", name)[-1] in ("clk", "pll_sync")]
+    main = [name for name in clocks if len(clocks) == 1 or re.split(r"[$.]", name)[-1] in ("clk", "pll_sync")]
     if len(main) != 1:
         raise BuildError(f"{board.name}: cannot tell the main clock among {', '.join(clocks) or 'no clocks at all'}")
     missed = [

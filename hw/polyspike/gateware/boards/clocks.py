@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import In, Out
 
 from .pll import ecp5_pll, gowin_pll, ice40_pll, xilinx_pll
 
@@ -145,6 +146,41 @@ def _ecp5_output(port: str, divider: int, clock: Signal) -> dict[str, Any]:
     }
 
 
+class Startup(wiring.Component):
+    """Reset for a number of cycles after a PLL has locked.
+
+    Members
+    -------
+    locked : ``In(1)``, of the PLL, unsynchronized
+    reset : ``Out(1)``, high without the lock and `cycles` + 1 to `cycles` + 4 cycles of `sync` longer
+
+    Parameters
+    ----------
+    cycles
+        see `reset`
+    """
+
+    locked: In(1)
+    reset: Out(1, init=1)
+
+    def __init__(self, cycles: int) -> None:
+        self.cycles = cycles
+        super().__init__()
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the timer."""
+        m = Module()
+        # The clock of `sync` with a reset of its own.
+        m.domains.start = ClockDomain(local=True)
+        m.d.comb += ClockSignal("start").eq(ClockSignal("sync"))
+        m.submodules.lost = ResetSynchronizer(~self.locked, domain="start")
+        timer = Signal(range(self.cycles + 1), init=self.cycles)
+        with m.If(timer != 0):
+            m.d.start += timer.eq(timer - 1)
+        m.d.start += self.reset.eq(timer != 0)
+        return m
+
+
 class Ice40Clock(Clock):
     """iCE40: an SB_PLL40_PAD at the clock's pin, or an SB_PLL40_CORE where that pin has none.
 
@@ -193,16 +229,8 @@ class Ice40Clock(Clock):
             **source,
         )
         self.drive(m, platform)
-        m.domains.start = ClockDomain(local=True)
-        m.d.comb += ClockSignal("start").eq(clock)
-        m.submodules.start_reset = ResetSynchronizer(~locked, domain="start")
-        cycles = int(self.RESET_SECONDS * self.clock_hz)
-        timer = Signal(range(cycles + 1), init=cycles)
-        reset = Signal(init=1)
-        with m.If(timer != 0):
-            m.d.start += timer.eq(timer - 1)
-        m.d.start += reset.eq(timer != 0)
-        m.d.comb += ResetSignal("sync").eq(reset)
+        m.submodules.startup = startup = Startup(int(self.RESET_SECONDS * self.clock_hz))
+        m.d.comb += [startup.locked.eq(locked), ResetSignal("sync").eq(startup.reset)]
         return m
 
 
