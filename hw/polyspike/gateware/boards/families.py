@@ -146,9 +146,8 @@ class GowinBoard(Board):
 
     def utilization(self, used: dict[str, int], cells: dict[str, int]) -> Utilization:
         """Summarize what is used."""
-        return Utilization(
-            _count(used, "LUT", "ALU"), _count(used, "DFF"), _count(used, "MULT", "ALU54"), _count(used, "BSRAM")
-        )
+        # An ALU takes the place of a look-up table.
+        return Utilization(used["LUT4"] + used["ALU"], used["DFF"], _count(used, "MULT"), used["BSRAM"])
 
 
 class VendorBoard(Board):
