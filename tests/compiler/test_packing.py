@@ -10,11 +10,14 @@ from compiler.shadow import check_memory
 from compiler.test_compile import SHRUNKEN, check, image_input, network, output, spiking, weights
 from compiler.test_program import same
 from polyspike.compiler import InputPacking, compile, listing, load_program, pack_input, save_program
-from polyspike.compiler.packing import pack_window_rows
+from polyspike.compiler.packing import dense_input, pack_window_rows
 from polyspike.cosim.random_networks import random_images
 from polyspike.driver import compare, open_device
+from polyspike.machine import Machine
 from polyspike.network import CountRange, MaxPool, Synapse, quantize, verify
 from polyspike.spec import LARGE, SMALL, TINY
+from polyspike.spec.memory import Space
+from polyspike.spec.registers import BY_NAME
 
 #: Channels, columns of the window, bits: all fit one word.
 PIXELS = [(1, 2, 8), (1, 3, 8), (1, 5, 8), (2, 3, 8), (2, 4, 8), (1, 5, 4), (2, 5, 4), (3, 5, 4)]
@@ -191,3 +194,63 @@ def test_files_listing_and_report_say_so(tmp_path):
 @pytest.mark.parametrize("configuration", [TINY, LARGE, *SHRUNKEN], ids=lambda c: c.name)
 def test_programs_read_what_they_should(configuration):
     check_memory(compile(first_layer(2, 4, 8, (1, 1), (1, 1), timesteps=2), configuration))
+
+
+#: Shape of the input, bits, and window, stride and padding of a packed row; None where it is not packed.
+DENSE = [
+    ((1, 5, 7), 8, None),
+    ((3, 5, 7), 4, None),
+    ((5, 3, 4), 4, None),
+    ((8, 6, 3), 8, None),
+    ((1, 5, 7), 8, (3, 1, 1)),
+    ((1, 5, 7), 4, (5, 1, 2)),
+    ((2, 9, 8), 8, (3, 2, 1)),
+    ((3, 4, 9), 4, (4, 3, 0)),
+    ((1, 28, 28), 8, (3, 1, 1)),
+    ((3, 32, 32), 4, (5, 2, 2)),
+]
+
+
+@pytest.mark.parametrize("configuration", [TINY.replace(unpacker=1), SMALL], ids=lambda c: c.name)
+@pytest.mark.parametrize(("shape", "bits", "window"), DENSE)
+def test_dense_payloads_unpack_to_the_words_of_the_map(shape, bits, window, configuration):
+    """Sent without gaps and unpacked by the simulator, an image is what `pack_input` makes of it."""
+    rng = np.random.default_rng([*shape, bits])
+    source = image_input(*shape, bits)
+    net = network(1, source, output(rng, "input", shape))
+    packing = None
+    if window is not None:
+        kw, stride, pad = window
+        packing = InputPacking("first", kw, stride, pad, (shape[2] + 2 * pad - kw) // stride + 1)
+    counts = rng.integers(-(1 << (bits - 1)), 1 << bits, shape).astype(np.int16)
+    wanted = pack_input(counts, bits, packing).reshape(-1)
+    dense = dense_input(net, configuration, packing)
+    machine = Machine(configuration)
+    machine.write(Space.REGISTERS, 0, BY_NAME["INPUT_LAYOUT"].address, [dense.layout.encode()])
+    sent = 0
+    for row in range(0, shape[1], dense.rows):
+        rows = counts[:, row : row + dense.rows]
+        payload = dense.payload(rows, bits, packing)
+        assert len(payload) <= configuration.frame_words
+        machine.write(Space.INPUT, rows.shape[1] * dense.row_words, 5 + row * dense.row_words, payload)
+        sent += 8 * len(payload)
+    np.testing.assert_array_equal(machine.read(Space.SPIKES, 5, len(wanted)), wanted)
+    padding = shape[1] * shape[0] * bits // 8 * (2 * window[2] + 2 if window else 0)
+    # Counts without gaps, the zeros around rows, and less than a word a frame.
+    assert sent <= np.prod(shape) * bits // 8 + padding + 8 * -(-shape[1] // dense.rows)
+
+
+def test_what_is_not_sent_densely():
+    rng = np.random.default_rng(0)
+
+    def dense(shape, bits, configuration):
+        source = image_input(*shape, bits)
+        return dense_input(network(1, source, output(rng, "input", shape)), configuration, None)
+
+    unpacking = TINY.replace(unpacker=1)
+    assert dense((16, 4, 4), 4, unpacking) is not None
+    assert dense((17, 4, 4), 4, unpacking) is None  # two words a pixel
+    assert dense((9, 4, 4), 8, unpacking) is None
+    assert dense((1, 4, 4), 8, TINY) is None  # no unpacker
+    assert dense((1, 1, 128), 8, unpacking) is not None
+    assert dense((1, 1, 129), 8, unpacking) is None  # a row larger than a frame

@@ -52,6 +52,13 @@ def box(network: Network, name: str) -> Box:
     return Box(name, (0, t), (0, h), (0, w), (0, words), addresses(network)[name])
 
 
+def sources_of(node: Node) -> list[str]:
+    if isinstance(node, MaxPool):
+        return [node.source]
+    assert isinstance(node, Layer)
+    return [each.source for each in node.synapses]
+
+
 def fake_program(network: Network, configuration: Configuration, *, streamed: bool) -> Program:
     """One instruction a layer: all in one segment, or each layer in one with its own weights."""
     layers = list(network.nodes[1:])
@@ -71,14 +78,17 @@ def fake_program(network: Network, configuration: Configuration, *, streamed: bo
     else:
         segments = []
         for index, node in enumerate(layers):
-            sources = [node.source] if isinstance(node, MaxPool) else [each.source for each in node.synapses]
-            uploads = [Upload(box(network, source)) for source in dict.fromkeys(sources)]
+            uploads = [Upload(box(network, source)) for source in dict.fromkeys(sources_of(node))]
             download = Download(box(network, node.name))
             weights = Write(Space.WEIGHTS, 1, 5 + index, np.array([1000 + index], np.uint64))
             erased = Write(Space.WEIGHTS, 1, 5 + (index + 1) % len(layers), np.zeros(1, np.uint64))
             writes = (code, erased, weights)
             segments.append(Segment(writes, (*uploads, Run((blocks[index],)), download), (halt,)))
-    return Program(configuration, network, tuple(segments), maps, ())
+    input_blocks = 0
+    if not streamed:
+        reading = [index for index, node in enumerate(layers) if network.input.name in sources_of(node)]
+        input_blocks = reading[-1] + 1 if reading[-1] + 1 < len(layers) else 0
+    return Program(configuration, network, tuple(segments), maps, (), None, input_blocks)
 
 
 class FakeCore:
@@ -88,6 +98,12 @@ class FakeCore:
         self.network = network
         self.configuration = configuration
         self.runs: list[int] = []
+        self.places = addresses(network)
+        #: Where each layer's sources are, and what it computed from them before.
+        self.regions = [
+            [slice(self.places[name], self.places[name] + box(network, name).size) for name in sources_of(node)]
+            for node in network.nodes[1:]
+        ]
         self.known: dict[tuple[int, bytes], np.ndarray] = {}
         self.clear()
 
@@ -136,7 +152,7 @@ class FakeCore:
     def _load(self, name: str) -> np.ndarray:
         node = self.network[name]
         shape = map_shape(self.network, node)
-        at = addresses(self.network)[name]
+        at = self.places[name]
         words = self.memories[Space.SPIKES][at : at + int(np.prod(shape))].reshape(shape)
         counts = self.network.counts(name)
         values = unpack_counts(words, node.shape[0], counts.bits, counts.n_pos)
@@ -146,22 +162,17 @@ class FakeCore:
         node = self.network.nodes[index]
         # Weights that were not written give wrong answers, as on a real device.
         known = int(self.memories[Space.WEIGHTS][5 + index - 1]) == 1000 + index - 1
-        maps = {name: self._load(name) for name in self._sources(node)}
-        key = (2 * index + known, b"".join(map.tobytes() for map in maps.values()))
+        spikes = self.memories[Space.SPIKES]
+        key = (2 * index + known, b"".join(spikes[region].tobytes() for region in self.regions[index - 1]))
         if key not in self.known:
+            maps = {name: self._load(name) for name in sources_of(node)}
             self.known[key] = self._words(node, self._compute(node, maps) + (not known)).reshape(-1)
         words = self.known[key]
-        at = addresses(self.network)[node.name]
+        at = self.places[node.name]
         self.memories[Space.SPIKES][at : at + len(words)] = words
         registers = self.memories[Space.REGISTERS]
         registers[COUNTERS[0].address] += np.uint64(CYCLES)
         registers[COUNTERS[1].address] += np.uint64(index)
-
-    def _sources(self, node: Node) -> list[str]:
-        if isinstance(node, MaxPool):
-            return [node.source]
-        assert isinstance(node, Layer)
-        return [each.source for each in node.synapses]
 
     def _compute(self, node: Node, maps: dict[str, np.ndarray]) -> np.ndarray:
         network, timesteps = self.network, self.network.timesteps
@@ -352,7 +363,7 @@ class FakeDevice:
 
 
 class FakeTransport:
-    """A line to a fake device, with a clock of its own. `on_request` may damage frames.
+    """A line to a fake device, with a clock of its own. `on_request` may damage frames; answers come in small pieces.
 
     Bytes take no time, or what `bytes_per_second` makes of them; the host then has a buffer of `RECEIVE_BYTES` before
     the line.
@@ -362,6 +373,8 @@ class FakeTransport:
         self.device = device
         self.on_request = on_request
         self.bytes_per_second = bytes_per_second
+        #: Bytes that one `read` returns at most.
+        self.piece = 7
         self.requests = 0
         self.closed = False
         self.falls = 0
@@ -396,7 +409,6 @@ class FakeTransport:
         self._pass_time(max(self.time, self.sent_until - RECEIVE_BYTES / self.bytes_per_second))
 
     def read(self, most: int, timeout: float) -> bytes:
-        # In small pieces, as a serial port gives them.
         end = self.time + timeout
         while not (self.to_host and self.to_host[0][0] <= self.time):
             events = [line[0][0] for line in (self.to_device, self.to_host) if line]
@@ -407,9 +419,9 @@ class FakeTransport:
                 break
             self._pass_time(min(events))
         data = b""
-        while self.to_host and self.to_host[0][0] <= self.time and len(data) < min(most, 7):
+        while self.to_host and self.to_host[0][0] <= self.time and len(data) < min(most, self.piece):
             at, part = self.to_host.popleft()
-            size = min(most, 7) - len(data)
+            size = min(most, self.piece) - len(data)
             data += part[:size]
             if part[size:]:
                 self.to_host.appendleft((at, part[size:]))

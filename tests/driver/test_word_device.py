@@ -10,10 +10,11 @@ from golden.networks import a_layer, an_input, random_network
 from polyspike.driver import Connection, WordDevice, compare, open_link
 from polyspike.driver import word_device as word_device_module
 from polyspike.golden.device import GoldenDevice
-from polyspike.network import CountRange, Network, Synapse
-from polyspike.spec import SMALL, TINY, Configuration, DeviceError, InputError
+from polyspike.network import CountRange, Network, Node, Synapse, verify
+from polyspike.spec import SMALL, TINY, Configuration, DeviceError, InputError, LinkError
+from polyspike.spec.link import Command
 from polyspike.spec.memory import Space
-from polyspike.spec.registers import COUNTERS
+from polyspike.spec.registers import BY_NAME, COUNTERS
 
 #: Tiny, with an unpacker.
 UNPACKING = TINY.replace(name="unpacking", unpacker=1)
@@ -105,7 +106,109 @@ def test_a_resident_program_is_written_once() -> None:
     spaces = {each[1] for each in bench.commands[loaded:] if each[0] == 1}
     assert spaces == {Space.SPIKES}
     runs = [each for each in bench.commands if each[0] == 3]
-    assert runs == [(3, 0, 0, 0, len(network.nodes) - 1)] * 4
+    assert runs == [(3, 0, 0, 0, 1), (3, 0, 0, 1, len(network.nodes) - 2)] * 4
+
+
+def deep_network() -> Network:
+    """Four layers on 16 x 16 pixels of 8 bits, then an output."""
+    rng = np.random.default_rng(7)
+    nodes: list[Node] = [an_input((1, 16, 16))]
+    for index in range(4):
+        channels = 1 if index == 0 else 2
+        weight = rng.integers(-30, 60, (2, channels, 3, 3)).astype(np.int8)
+        shape = (2, 16, 16) if index == 0 else (2, 2, 2)
+        stride, padding = ((1, 1), (1, 1)) if index == 0 else ((8, 8) if index == 1 else (1, 1), (1, 1))
+        synapse = Synapse(nodes[-1].name, weight, (3, 3), stride=stride, padding=padding)
+        nodes.append(a_layer(f"layer{index}", shape, (synapse,), CountRange(8, 7, 4), theta=4000))
+    weight = rng.integers(-127, 128, (3, 2, 2, 2)).astype(np.int8)
+    nodes.append(a_layer("output", (3, 1, 1), (Synapse(nodes[-1].name, weight, (2, 2)),)))
+    return verify(Network("deep", 1, tuple(nodes)))
+
+
+@pytest.mark.parametrize("hardware", [TINY, UNPACKING], ids=lambda each: each.name)
+def test_the_next_image_is_sent_while_one_is_computed(hardware: Configuration) -> None:
+    network = deep_network()
+    bench = Bench(network, configuration=hardware, hardware=hardware)
+    bench.device.load(bench.program)
+    start = len(bench.commands)
+    bench.device.infer(images(network, 3))
+    names = [Command(each[0]).name for each in bench.commands[start:] if each[1] != Space.REGISTERS or each[0] == 3]
+    uploads = 16 if hardware is TINY else 2
+    first, second = ["WRITE"] * uploads, ["WRITE_AHEAD"] * uploads
+    # What is sent behind a READ fits the device, which may have to keep it until the run is over.
+    before = 13 if hardware is TINY else 0
+    order = [*first]
+    for _ in range(2):
+        order += ["RUN", "RUN", *second[:before], "READ", *second[before:]]
+    assert names == [*order, "RUN", "RUN", "READ"]
+    spaces = {each[1] for each in bench.commands[start:] if each[0] in (Command.WRITE, Command.WRITE_AHEAD)}
+    assert spaces == {Space.SPIKES if hardware is TINY else Space.INPUT}
+    assert bench.transport.device.overruns == 0
+
+
+@pytest.mark.parametrize(("run_seconds", "busy"), [(0.0, 0.95), (0.0005, 0.95), (0.05, 0.0)])
+def test_the_link_is_busy_while_a_batch_is_streamed(run_seconds: float, busy: float) -> None:
+    """Where computing takes less time than sending, the line to the device is never idle for long."""
+    network = deep_network()
+    hardware = UNPACKING.replace(rx_bytes=1024)
+    bench = Bench(network, configuration=hardware, hardware=hardware, run_seconds=run_seconds, rate=100_000)
+    golden = GoldenDevice()
+    bench.device.load(bench.program)
+    golden.load(bench.program)
+    batch = images(network, 20)
+    start = bench.transport.now()
+    result = bench.device.infer(batch)
+    seconds = bench.transport.now() - start
+    np.testing.assert_array_equal(result.membranes, golden.infer(batch).membranes)
+    rates = result.rates
+    assert rates is not None
+    assert rates.sent is not None
+    # A byte a pixel, and five requests: two runs, two frames of pixels, one result.
+    assert rates.sent <= 20 * (16 * 16 + 5 * 18) + 3 * 18
+    assert rates.link_busy == pytest.approx(rates.sent / 100_000 / seconds)
+    assert busy < rates.link_busy <= 1
+    assert rates.cycles == 20 * CYCLES * 5
+    assert seconds >= 20 * 2 * run_seconds
+    assert bench.transport.device.overruns == 0
+
+
+def test_rates_of_the_core_and_from_end_to_end() -> None:
+    network = random_network(2, 1)
+    bench = Bench(network)
+    bench.core.memories[Space.REGISTERS][BY_NAME["CLOCK_HZ"].address] = 50_000_000
+    device = WordDevice(bench.connect, "fake", TINY)
+    device.load(bench.program)
+    rates = device.infer(images(network, 4)).rates
+    assert rates is not None
+    layers = len(network.nodes) - 1
+    assert rates.cycles_per_image == CYCLES * layers
+    assert rates.core_images_per_second == 50_000_000 / (CYCLES * layers)
+    assert rates.images_per_second == 4 / rates.seconds
+    assert rates.link_busy is None
+    bench = Bench(network)
+    bench.device.load(bench.program)
+    rates = bench.device.infer(images(network, 4)).rates
+    assert rates is not None
+    assert rates.core_images_per_second is None
+
+
+def test_a_link_that_breaks_is_reported_at_every_later_call() -> None:
+    network = random_network(2, 1)
+    bench = Bench(network)
+    bench.device.load(bench.program)
+    bench.transport.device.restart()
+    with pytest.raises(LinkError, match=r"the device restarted or was opened by someone else"):
+        bench.device.infer(images(network, 2))
+    for use in (
+        lambda: bench.device.infer(images(network, 2)),
+        lambda: bench.device.load(bench.program),
+        lambda: bench.device.counters(),
+    ):
+        with pytest.raises(LinkError, match=r"link is broken, open the device again; .*the device restarted"):
+            use()
+    device = WordDevice(bench.connect, "fake", TINY)
+    device.load(bench.program)
+    device.infer(images(network, 2))
 
 
 def test_streamed_weights_are_loaded_once_for_a_whole_batch() -> None:

@@ -127,22 +127,23 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
 
 
 def test_one_event_a_cycle_and_latency() -> None:
+    """Every other event ends a sum."""
     unit = Lanes(configuration(8))
     sums: list[int] = []
     ready: list[int] = []
 
     async def feed(ctx: Any) -> None:
-        ctx.set(unit.event.payload, {"add": 1, "last": 1, "count": 1})
         ctx.set(unit.event.valid, 1)
         ctx.set(unit.sums.ready, 1)
-        for _ in range(Lanes.LATENCY + 9):
+        for cycle in range(Lanes.LATENCY + 10):
+            ctx.set(unit.event.payload, {"add": 1, "last": 1 - cycle % 2, "count": 1})
             _, _, is_ready, valid = await ctx.tick().sample(unit.event.ready, unit.sums.valid)
             ready.append(int(is_ready))
             sums.append(int(valid))
 
     run(unit, feed)
-    assert ready == [1] * (Lanes.LATENCY + 9)
-    assert sums == [0] * Lanes.LATENCY + [1] * 9
+    assert ready == [1] * (Lanes.LATENCY + 10)
+    assert sums == [0] * Lanes.LATENCY + [1, 0] * 5
 
 
 def test_raw_sums_wait_for_the_multipliers_and_then_come_one_a_cycle() -> None:

@@ -198,7 +198,7 @@ def test_an_item_a_cycle_and_latency() -> None:
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, the products, one to start.
-    first = 1 + 2 * len(program) + SETUP_CYCLES + 1
+    # One cycle to take the request, two an instruction, the products, two for the only column, one to start.
+    first = 1 + 2 * len(program) + SETUP_CYCLES + 2 + 1
     assert valid == list(range(first, first + 15))
-    assert ends == [first + 15 + 1]
+    assert ends == [first + 15 + 5]

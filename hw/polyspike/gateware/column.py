@@ -9,10 +9,14 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PassMode
 
 from . import layouts
+from .buffer import Buffer
 from .fetch import Fetch
 from .fire import Fire
 from .gather import Gather
 from .lanes import Lanes
+
+#: Positions that wait in a column, so that one which is slow does not keep the others from theirs.
+_ITEMS = 4
 
 #: Sums that may be under way in a column: from the fetch of their words to the write of their counts.
 _TAGS = 16
@@ -68,12 +72,23 @@ class Column(wiring.Component):
         for block, enable in ((lanes, self.write_weights), (fire, self.write_params)):
             m.d.comb += [block.write.eq(self.write), block.write_enable.eq(enable)]
 
-        connect(m, flipped(self.item), fetch.item)
+        items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
+        m.submodules.items = items
+        m.d.comb += [
+            items.w_data.eq(self.item.p),
+            items.w_en.eq(self.item.valid),
+            self.item.ready.eq(items.w_rdy),
+            fetch.item.p.eq(items.r_data),
+            fetch.item.valid.eq(items.r_rdy),
+            items.r_en.eq(fetch.item.ready),
+        ]
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
         connect(m, gather.event, lanes.event)
         connect(m, lanes.sums, fire.sums)
-        connect(m, fire.words, flipped(self.words))
+        m.submodules.results = results = Buffer(layouts.spike_write(self.configuration))
+        connect(m, fire.words, results.i)
+        connect(m, results.o, flipped(self.words))
         m.d.comb += fetch.word.eq(self.word)
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
@@ -86,10 +101,10 @@ class Column(wiring.Component):
             tags.r_en.eq(fire.tag.ready),
         ]
 
-        # A sum counts from its tag to the transfer of its last word.
+        # A sum counts from its tag until its last word leaves the fire unit.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        m.d.comb += self.idle.eq(~fetch.working & (under_way == 0))
+        m.d.comb += self.idle.eq((items.level == 0) & ~fetch.working & (under_way == 0) & ~results.o.valid)
 
         waiting = gather.event.valid & ~gather.event.ready
         adding = gather.event.valid & gather.event.ready & gather.event.p.add

@@ -71,7 +71,7 @@ class Dealer(wiring.Component):
                 m.d.comb += [
                     tile.eq(first_tile + (column >> position_log2)),
                     mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
-                    room[column].eq(~port.valid | port.ready | ~mine),
+                    room[column].eq(~port.valid | ~mine),
                 ]
                 with m.If(port.ready):
                     m.d.sync += port.valid.eq(0)

@@ -1,7 +1,7 @@
 """The accelerator without its link: sequencer, columns, memories and counters, from word to word."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
@@ -9,6 +9,7 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import COUNTERS
 
+from . import layouts
 from .column import Column
 from .compact_column import CompactColumn
 from .link import RUN_LAYOUT, request_layout
@@ -34,7 +35,7 @@ class Engine(wiring.Component):
 
     Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
     cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
-    its transfer (to INPUT, by then), and in the other memories a cycle later.
+    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
 
     Members
     -------
@@ -72,11 +73,22 @@ class Engine(wiring.Component):
         m.d.comb += self.busy.eq(~sequencer.run.ready)
 
         columns = []
+        before = sequencer.layer
         for index in range(configuration.columns):
             column = CompactColumn(configuration) if configuration.compact else Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
-            connect(m, sequencer.layer, column.layer)
+            if configuration.columns == 1:
+                connect(m, sequencer.layer, column.layer)
+            else:
+                # From column to column, so that the descriptors need no net that spans the device.
+                layer = layouts.layer(configuration).create(path=(f"layer{index}",))
+                for (_, _, into), (_, _, source) in zip(
+                    layer.signature.flatten(layer), before.signature.flatten(before), strict=True
+                ):
+                    m.d.sync += into.eq(source)
+                connect(m, layer, column.layer)
+                before = layer
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
             if configuration.compact:
                 m.d.comb += spikes.hold.eq(column.hold)
@@ -99,16 +111,28 @@ class Engine(wiring.Component):
         waiting, answered = Signal(), Signal()
         reading = request.valid & ~request.p.write & ~waiting
 
-        # Column and program memories are written through registers: the host's word fans out to all of them.
-        targets: tuple[Column | CompactColumn | Sequencer, ...] = (*columns, sequencer)
-        for target in targets:
-            m.d.sync += [target.write.address.eq(address), target.write.data.eq(word)]
-        m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        # Memories of the sequencer and of several columns are written through registers, from column to column.
+        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
+        domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        shape = data.StructLayout(
+            {"write": layouts.COLUMN_WRITE, "weights": self.configuration.columns, "params": self.configuration.columns}
+        )
+        mask = Mux(writing, request.p.mask, 0)
+        passed = Signal(shape, name="host_write")
+        m.d.comb += [
+            passed.write.address.eq(address),
+            passed.write.data.eq(word),
+            passed.weights.eq(Mux(space == Space.WEIGHTS, mask, 0)),
+            passed.params.eq(Mux(space == Space.PARAMS, mask, 0)),
+        ]
         for index, column in enumerate(columns):
-            mine = writing & request.p.mask[index]
-            m.d.sync += [
-                column.write_weights.eq(mine & (space == Space.WEIGHTS)),
-                column.write_params.eq(mine & (space == Space.PARAMS)),
+            source, passed = passed, Signal(shape, name=f"host_write{index}")
+            domain += passed.eq(source)
+            m.d.comb += [
+                column.write.eq(passed.write),
+                column.write_weights.eq(passed.weights[index]),
+                column.write_params.eq(passed.params[index]),
             ]
 
         m.submodules.registers = registers = Registers(self.configuration, self.clock_hz)

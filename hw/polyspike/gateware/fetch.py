@@ -12,9 +12,8 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, FireKind, PassMode
 
 from . import layouts
-
-#: Cycles from a granted fetch to its word.
-READ_LATENCY = 2
+from .buffer import Buffer
+from .spike_memory import READ_LATENCY
 
 
 def step_layout(configuration: Configuration) -> data.StructLayout:
@@ -38,8 +37,9 @@ class Walk(wiring.Component):
 
     Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle; a row above or a tap left of the source costs one cycle, those below and right of it none;
-    two cycles between positions. Latency: 2 cycles from `item` to the first `step`.
+    Rate: one word a cycle within a tap; each tap costs a cycle more, in which its place is judged, a row above or a tap
+    left of the source two in all, those below and right of it none; three cycles between positions. Latency: 2 cycles
+    from `item` to the first `step`.
 
     Members
     -------
@@ -85,21 +85,30 @@ class Walk(wiring.Component):
             layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name)
             for name in ("window", "source", "weights", "steps")
         )
-        last_slot = slot + 1 == layer.extent.passes
-        last_time = time + 1 == layer.extent.timesteps
+        # Judging a place takes a cycle; what it gives is in registers, which hold while the place does not change.
+        judging, judged = Signal(), Signal()
+        m.d.comb += judged.eq(working & ~judging)
+
+        def register(name: str, value: Any) -> Signal:
+            held = Signal(name=name)
+            m.d.sync += held.eq(value)
+            return held
+
+        last_slot = register("last_slot", slot + 1 == layer.extent.passes)
+        last_time = register("last_time", time + 1 == layer.extent.timesteps)
         elementwise = (weights.mode == PassMode.ELEMENTWISE) | (weights.mode == PassMode.MAXIMUM)
 
         # Is this tap inside the source, and is it the last one that is?
-        above, left = y < 0, x < 0
         height, width = window.height, window.width
-        below, right = y >= height, x >= width
-        last_line = (ky + 1 == window.kernel_h) | (y + 1 >= height)
-        last_tap = (kx + 1 == window.kernel_w) | (x + 1 >= width)
-        last_word = word_index + 1 == weights.words
+        beyond = (y >= height) | (x >= width)
+        above, left = register("above", y < 0), register("left", x < 0)
+        last_line = register("last_line", (ky + 1 == window.kernel_h) | (y + 1 >= height))
+        last_tap = register("last_tap", (kx + 1 == window.kernel_w) | (x + 1 >= width))
         # A window can lie outside altogether; then the last pass still has to end the sum.
-        outside = below | right | ((ky + 1 == window.kernel_h) & above) | ((kx + 1 == window.kernel_w) & left)
-
-        inside = working & ~above & ~left & ~below & ~right
+        outside = register(
+            "outside", beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (x < 0))
+        )
+        inside = register("inside", ~beyond & (y >= 0) & (x >= 0))
         started = Signal()  # this position's and timestep's tag has been handed over
         fetch, blank, skip_tap, skip_line, skip_pass = (
             Signal(name=name) for name in ("fetch", "blank", "skip_tap", "skip_line", "skip_pass")
@@ -107,6 +116,8 @@ class Walk(wiring.Component):
         end_tap, end_line, end_pass, end_time, end_item = (
             Signal(name=name) for name in ("end_tap", "end_line", "end_pass", "end_time", "end_item")
         )
+        # Within a tap, only this changes.
+        last_word = register("last_word", Mux(fetch, word_index + 2, word_index + 1) == weights.words)
         # With 8 lanes, two tiles share a word of 16 counts.
         whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
         m.d.comb += [
@@ -118,16 +129,16 @@ class Walk(wiring.Component):
             step.p.slot.eq(slot),
             step.p.sub.eq(Mux(whole_tile, item.tile[0], word_index)),
             step.p.last.eq(end_time),
-            step.valid.eq((inside | (working & outside & last_slot)) & started),
-            fetch.eq(inside & started & step.ready),
-            blank.eq(working & outside & last_slot & started & step.ready),
-            skip_pass.eq(working & outside & ~last_slot),
-            skip_line.eq(working & ~outside & above),
-            skip_tap.eq(working & ~outside & ~above & left),
+            step.valid.eq(judged & (inside | (outside & last_slot)) & started),
+            fetch.eq(judged & inside & started & step.ready),
+            blank.eq(judged & outside & last_slot & started & step.ready),
+            skip_pass.eq(judged & outside & ~last_slot),
+            skip_line.eq(judged & ~outside & above),
+            skip_tap.eq(judged & ~outside & ~above & left),
             self.tag.valid.eq(working & ~started),
             self.tag.p.params.eq(item.params),
             self.tag.p.first.eq(time == 0),
-            self.tag.p.last.eq(last_time),
+            self.tag.p.last.eq(time + 1 == layer.extent.timesteps),
         ]
         with m.If(self.tag.valid & self.tag.ready):
             m.d.sync += started.eq(1)
@@ -166,6 +177,7 @@ class Walk(wiring.Component):
             take.eq(self.item.valid & ~working),
             self.item.ready.eq(end_item),
         ]
+        m.d.sync += judging.eq(take | end_tap | end_line | end_pass)
         next_slot = Mux(last_slot | take, 0, 1)
         offsets = [tile_offset(each.weights) for each in layouts.passes(layer)]
         next_window = Signal.like(item.window[0])
@@ -246,7 +258,7 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 2 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
+    Rate: that of the walk while granted. Latency: 3 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
     granted `request` to its word at `fetched`.
 
     Members
@@ -292,11 +304,16 @@ class Fetch(wiring.Component):
         queue = m.submodules.queue = fifo.SyncFIFOBuffered(width=layout.size, depth=prefetch + 1)
         credits = Signal(range(prefetch + 1), init=prefetch)
         dropped, taken = Signal(), Signal()
-        step = walk.step
+        # Steps wait where no path from the spike memory's port reaches the walk.
+        m.submodules.steps = steps = Buffer(step_layout(configuration))
+        step = steps.o
         m.d.comb += [
+            steps.i.p.eq(walk.step.p),
+            steps.i.valid.eq(walk.step.valid & (credits != 0)),
+            walk.step.ready.eq(steps.i.ready & (credits != 0)),
             self.request.p.eq(step.p.address),
-            self.request.valid.eq(step.valid & ~step.p.blank & (credits != 0)),
-            step.ready.eq((credits != 0) & (step.p.blank | self.request.ready)),
+            self.request.valid.eq(step.valid & ~step.p.blank),
+            step.ready.eq(step.p.blank | self.request.ready),
         ]
 
         # Words on their way, with what is known of them.
@@ -329,5 +346,5 @@ class Fetch(wiring.Component):
             queue.r_en.eq(self.fetched.ready),
             taken.eq(self.fetched.valid & self.fetched.ready),
         ]
-        m.d.sync += credits.eq(credits - (step.valid & step.ready) + dropped + taken)
+        m.d.sync += credits.eq(credits - (steps.i.valid & steps.i.ready) + dropped + taken)
         return m

@@ -26,7 +26,8 @@ class Lanes(wiring.Component):
     has no use for the multipliers: it waits until nothing is in them and goes straight to the adders.
 
     Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others; while a finished sum is not
-    taken, the next sum is added up, and only its end waits. Latency: `LATENCY` cycles from the last event to `sums`.
+    taken, the next sum is added up, and only its end waits; sums come every other cycle at best. Latency: `LATENCY`
+    cycles from the last event to `sums`.
 
     Members
     -------
@@ -102,7 +103,7 @@ class Lanes(wiring.Component):
         # Everything moves together, or, when a finished sum has to wait, not at all.
         move, take = Signal(), Signal()
         m.d.comb += [
-            move.eq(~(captured.last & self.sums.valid & ~self.sums.ready)),
+            move.eq(~(captured.last & self.sums.valid)),
             take.eq(move & (~raw1 | empty)),
             self.event.ready.eq(take),
             read_port.en.eq(take),

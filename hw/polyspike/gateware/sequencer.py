@@ -40,8 +40,8 @@ SETUP_CYCLES = _PRODUCTS * _FACTOR_BITS
 class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
-    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds SETUP_CYCLES and 2 more to its first
-    item, and 1 after the last column is idle.
+    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds SETUP_CYCLES, one a column and 3 more to its
+    first item, and 5 after the last column is idle.
 
     Members
     -------
@@ -102,6 +102,8 @@ class Sequencer(wiring.Component):
             connect(m, getattr(dealer, f"item{column}"), flipped(getattr(self, f"item{column}")))
             items.append(getattr(dealer, f"item{column}").valid)
 
+        wait = Signal(range(max(4, self.configuration.columns) + 1))
+        done = Signal()  # all columns were idle in the cycle before
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(1)
@@ -143,17 +145,28 @@ class Sequencer(wiring.Component):
                 with m.If(factor_bit == 0):
                     m.d.sync += [product.eq(product + 1), factor_bit.eq(_FACTOR_BITS - 1)]
                     with m.If(product == _PRODUCTS - 1):
-                        m.next = "START"
+                        m.next = "SPREAD"
+            with m.State("SPREAD"):
+                # The descriptors reach the last column; see Engine.
+                m.d.comb += self.running.eq(1)
+                m.d.sync += wait.eq(wait + 1)
+                with m.If(wait == self.configuration.columns):
+                    m.next = "START"
             with m.State("START"):
                 m.d.comb += [self.running.eq(1), dealer.start.eq(1)]
+                m.d.sync += wait.eq(0)
                 m.next = "DEAL"
             with m.State("DEAL"):
                 m.d.comb += self.running.eq(1)
                 with m.If(dealer.done):
+                    m.d.sync += wait.eq(0)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += self.running.eq(1)
-                with m.If(self.idle.all() & ~Cat(items).any()):
+                # The last item needs two cycles to show in its column.
+                m.d.sync += [done.eq(self.idle.all() & ~Cat(items).any()), wait.eq(Mux(done, wait + 1, 0))]
+                with m.If(wait == 3):
+                    m.d.sync += wait.eq(0)
                     m.next = "FETCH"
         return m
 

@@ -10,6 +10,9 @@ from polyspike.spec.configuration import WORD_BITS
 from . import layouts
 from .arbiter import RoundRobin
 
+#: Cycles from a read's transfer to its word, where the configuration is not compact.
+READ_LATENCY = 3
+
 
 class SpikeMemory(wiring.Component):
     """Words of spike counts, shared by all columns and the host.
@@ -19,9 +22,9 @@ class SpikeMemory(wiring.Component):
     once: those that work on different tiles of one position see the same events, so they ask in step, and the port's
     bandwidth counts once for all of them.
 
-    Rate: one write and, on each port, one address a cycle. Latency: 2 cycles from a read's transfer to its word
-    (`fetch.READ_LATENCY`), in a compact configuration 1, and there the word stays until the next read; a word can be
-    read in the cycle after its write.
+    Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
+    to its word, in a compact configuration 1, and there the word stays until the next read; a word can be read
+    in the cycle after its write.
 
     Members
     -------
@@ -60,15 +63,20 @@ class SpikeMemory(wiring.Component):
         for index, writer in enumerate(writers):
             connect(m, flipped(writer), getattr(writing, f"i{index}"))
         m.d.comb += writing.o.ready.eq(1)
+        # Registers on both sides of the memory, unless every cell counts.
+        write_item, write_valid = Signal.like(writing.o.p.item), Signal()
+        (m.d.comb if configuration.compact else m.d.sync).__iadd__(
+            [write_item.eq(writing.o.p.item), write_valid.eq(writing.o.valid)]
+        )
 
         for port in range(ports):
             copy = memory.Memory(shape=WORD_BITS, depth=self.configuration.spike_depth, init=[])
             m.submodules[f"copy{port}"] = copy
             write = copy.write_port(granularity=WORD_BITS // 2)
             m.d.comb += [
-                write.addr.eq(writing.o.p.item.address),
-                write.data.eq(writing.o.p.item.data),
-                write.en.eq(writing.o.p.item.mask & writing.o.valid.replicate(2)),
+                write.addr.eq(write_item.address),
+                write.data.eq(write_item.data),
+                write.en.eq(write_item.mask & write_valid.replicate(2)),
             ]
             mine = range(port, columns, ports)
             readers = [getattr(self, f"read{column}") for column in mine]
@@ -88,17 +96,20 @@ class SpikeMemory(wiring.Component):
                 ]
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
-            m.d.comb += [reading.o.ready.eq(1), read.addr.eq(reading.o.p.item)]
+            m.d.comb += reading.o.ready.eq(1)
             if configuration.compact:
-                m.d.comb += [read.en.eq(reading.o.valid), word.eq(read.data)]
+                m.d.comb += [read.addr.eq(reading.o.p.item), read.en.eq(reading.o.valid), word.eq(read.data)]
             else:
-                m.d.sync += word.eq(read.data)
+                address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
+                m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
+                m.d.comb += read.addr.eq(address)
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             if port == 0:
                 on_its_way = self.host_read.valid & self.host_read.ready
                 if not configuration.compact:
-                    granted, on_its_way = on_its_way, Signal()
-                    m.d.sync += on_its_way.eq(granted)
+                    for stage in range(READ_LATENCY - 1):
+                        before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
+                        m.d.sync += on_its_way.eq(before)
                 m.d.sync += self.host_word_valid.eq(on_its_way)
                 m.d.comb += self.host_word.eq(word)
         return m

@@ -422,6 +422,7 @@ def open_link(
     timeout: float = 1.0,
     run_timeout: float = 60.0,
     attempts: int = 4,
+    session: int | None = None,
 ) -> tuple[Link, Configuration]:
     """Open a session with the device behind a transport, and find out what it is.
 
@@ -431,7 +432,7 @@ def open_link(
         Where the bytes go. It is not closed here, whatever happens.
     configuration
         What the device should be. With None, the configuration of `polyspike.spec.NAMED` that it says it has.
-    timeout, run_timeout, attempts
+    timeout, run_timeout, attempts, session
         See `Link`.
 
     Raises
@@ -449,6 +450,7 @@ def open_link(
         timeout=timeout,
         run_timeout=run_timeout,
         attempts=attempts,
+        session=session,
     )
     magic, digest = (int(word) for word in link.read(Space.REGISTERS, BY_NAME["MAGIC"].address, 2))
     if magic != MAGIC:
