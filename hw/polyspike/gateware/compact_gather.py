@@ -152,7 +152,7 @@ class CompactGather(wiring.Component):
             self.hold.eq(~free),
             self.request.p.eq(following.address),
             self.request.valid.eq(there & ~following.blank & free),
-            self.zero_word.eq(busy & ~known.blank & ~useful),
+            self.zero_word.eq(busy & free & ~known.blank & ~useful),
         ]
         with m.If(event.valid & event.ready):
             m.d.sync += done.eq(Cat(at <= index for at in range(16)))
