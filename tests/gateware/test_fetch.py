@@ -7,7 +7,8 @@ import pytest
 
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, put
-from polyspike.gateware.fetch import READ_LATENCY, Fetch
+from polyspike.gateware.fetch import Fetch
+from polyspike.gateware.spike_memory import READ_LATENCY
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind, PassMode
 
@@ -16,7 +17,7 @@ DEPTH = 256
 
 def configuration(lanes: int) -> Configuration:
     return Configuration(
-        name="test", columns=1, lanes=lanes, weight_depth=64, spike_depth=DEPTH, param_depth=64, program_depth=64
+        name="test", columns=1, lanes=lanes, weight_depth=2048, spike_depth=DEPTH, param_depth=64, program_depth=64
     )
 
 
@@ -134,7 +135,7 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
         {
             "window": [
                 {
-                    "origin": generator.randint(0, 0xFFFF),
+                    "origin": generator.randint(0, DEPTH - 1),
                     "y": generator.randint(-4, 3),
                     "x": generator.randint(-4, 3),
                     "row": generator.randint(0, 900),
@@ -196,12 +197,12 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
 
     run(unit, feed, collect, collect_tags, background=(serve,))
     assert got_words == words
-    assert got_tags == [{**tag, "output": tag["output"] % (1 << 16)} for tag in tags]
+    assert got_tags == [{**tag, "output": tag["output"] % DEPTH} for tag in tags]
     assert sum(got_dropped) == dropped
 
 
-def test_one_word_a_cycle() -> None:
-    """A window of 3 x 3 taps of 2 words: 18 words in 18 cycles, the first one after the documented latency."""
+def test_one_word_a_cycle_within_a_tap() -> None:
+    """A window of 3 x 3 taps of 2 words: 2 words in 3 cycles, the first one after the documented latency."""
     unit = Fetch(configuration(16))
     requests: list[int] = []
     fetched: list[int] = []
@@ -219,12 +220,15 @@ def test_one_word_a_cycle() -> None:
         ctx.set(unit.tag.ready, 1)
         ctx.set(unit.word, 1)
         ctx.set(unit.item.valid, 1)
-        for cycle in range(40):
-            _, _, request, word = await ctx.tick().sample(unit.request.valid, unit.fetched.valid)
-            ctx.set(unit.item.valid, 0)
+        for cycle in range(50):
+            _, _, taken, request, word = await ctx.tick().sample(
+                unit.item.ready, unit.request.valid, unit.fetched.valid
+            )
+            if taken:
+                ctx.set(unit.item.valid, 0)
             requests.extend([cycle] if request else [])
             fetched.extend([cycle] if word else [])
 
     run(unit, feed)
-    assert requests == list(range(2, 20))
-    assert fetched == list(range(2 + READ_LATENCY + 2, 20 + READ_LATENCY + 2))
+    assert requests == [3 + 3 * tap + word for tap in range(9) for word in range(2)]
+    assert fetched == [cycle + READ_LATENCY + 2 for cycle in requests]

@@ -8,7 +8,12 @@ import pytest
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, send
 from polyspike.gateware.gather import Gather
+from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
+
+CONFIGURATION = Configuration(
+    name="test", columns=1, lanes=8, weight_depth=8192, spike_depth=64, param_depth=64, program_depth=64
+)
 
 #: Two passes: narrow broadcast with counts -3..12, and wide broadcast with counts -128..127.
 NARROW = {"mode": PassMode.BROADCAST, "wide": 0, "positive": 12}
@@ -55,7 +60,7 @@ def expected_events(items: list[dict[str, int]], passes: list[dict[str, int]]) -
 @pytest.mark.parametrize("other", [WIDE, WHOLE], ids=["wide", "whole"])
 def test_events(stall_in: str, stall_out: str, other: dict[str, int]) -> None:
     generator = random.Random(f"{stall_in} {stall_out} {other}")
-    unit = Gather()
+    unit = Gather(CONFIGURATION)
     passes = [NARROW, other]
     items = []
     for index in range(60):
@@ -86,7 +91,7 @@ def test_events(stall_in: str, stall_out: str, other: dict[str, int]) -> None:
 
 
 def test_one_event_a_cycle_without_gaps_between_words() -> None:
-    unit = Gather()
+    unit = Gather(CONFIGURATION)
     items = [{"word": 0x0300_0000_0000_0020, "marks": 0x4002, "row": 0}, {"word": 1, "marks": 1, "row": 16}] * 5
     valid: list[int] = []
 
@@ -101,5 +106,5 @@ def test_one_event_a_cycle_without_gaps_between_words() -> None:
             valid.append(int(event))
 
     run(unit, feed, watch)
-    # Latency: the word is taken in cycle 0, its first event is offered in cycle 2; then 15 events in 15 cycles.
-    assert valid[:18] == [0, 0] + [1] * 15 + [0]
+    # Latency: the word is taken in cycle 0, its first event is offered in cycle 3; then 15 events in 15 cycles.
+    assert valid[:19] == [0, 0, 0] + [1] * 15 + [0]

@@ -12,6 +12,7 @@ from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
 
 ROWS = 64
+NOTHING = -1000
 
 
 def configuration(lanes: int) -> Configuration:
@@ -74,7 +75,8 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
     maximum = name.startswith("maximum")
     events, expected = [], []
     for _ in range(12):
-        sums = [-128 if maximum else 0] * lanes
+        # A lane that no word is for has the maximum of nothing.
+        sums = [NOTHING if maximum else 0] * lanes
         for left in reversed(range(generator.choice([1, 2, 9]))):
             slot = generator.randint(0, 1)
             weights = passes[slot]
@@ -99,7 +101,7 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
             if event["add"]:
                 add(sums, event, passes, bank)
             events.append(event)
-        expected.append(sums)
+        expected.append([0 if each == NOTHING else each for each in sums])
     got = []
 
     async def feed(ctx: Any) -> None:
@@ -116,27 +118,51 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
     async def collect(ctx: Any) -> None:
         stalls = STALLS[stall](6)
         for _ in expected:
-            got.append(list(await get(ctx, unit.sums, next(stalls))))
+            sums = list(await get(ctx, unit.sums, next(stalls)))
+            # Of a maximum, only the bits of a count mean something.
+            got.append([(each + 256) % 512 - 256 for each in sums] if maximum else sums)
 
     run(unit, feed, collect)
     assert got == expected
 
 
 def test_one_event_a_cycle_and_latency() -> None:
+    """Every other event ends a sum."""
     unit = Lanes(configuration(8))
     sums: list[int] = []
     ready: list[int] = []
 
     async def feed(ctx: Any) -> None:
-        ctx.set(unit.event.payload, {"add": 1, "last": 1, "count": 1})
         ctx.set(unit.event.valid, 1)
         ctx.set(unit.sums.ready, 1)
-        for _ in range(12):
+        for cycle in range(Lanes.LATENCY + 10):
+            ctx.set(unit.event.payload, {"add": 1, "last": 1 - cycle % 2, "count": 1})
             _, _, is_ready, valid = await ctx.tick().sample(unit.event.ready, unit.sums.valid)
             ready.append(int(is_ready))
             sums.append(int(valid))
 
     run(unit, feed)
-    assert ready == [1] * 12
-    # An event taken in cycle 0 has its sum offered in cycle 3.
-    assert sums == [0, 0, 0] + [1] * 9
+    assert ready == [1] * (Lanes.LATENCY + 10)
+    assert sums == [0] * Lanes.LATENCY + [1, 0] * 5
+
+
+def test_raw_sums_wait_for_the_multipliers_and_then_come_one_a_cycle() -> None:
+    unit = Lanes(configuration(8))
+    taken: list[int] = []
+
+    async def feed(ctx: Any) -> None:
+        describe(ctx, unit, weights=[a_pass(PassMode.BROADCAST, 0, 15), a_pass(PassMode.RAW, 0, 0)])
+        ctx.set(unit.event.valid, 1)
+        ctx.set(unit.sums.ready, 1)
+        for slot in [0, 1, 1, 1]:
+            ctx.set(unit.event.payload, {"add": 1, "count": 1, "slot": slot})
+            cycles = 0
+            ready = False
+            while not ready:
+                _, _, ready = await ctx.tick().sample(unit.event.ready)
+                cycles += 1
+            taken.append(cycles)
+
+    run(unit, feed)
+    # The first raw sum is taken into the first stage at once and waits there for the five stages behind it.
+    assert taken == [1, 1, Lanes.LATENCY - 2, 1]

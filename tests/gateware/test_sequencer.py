@@ -14,10 +14,18 @@ from polyspike.spec.instructions import FIRE, HALT, OUTPUT, RUN, SHAPE, SOURCE, 
 
 Values = dict[str, int]
 
+WORDS, ROWS, CHANNELS = 4096, 1024, 64
+
 
 def configuration(columns: int) -> Configuration:
     return Configuration(
-        name="test", columns=columns, lanes=8, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64
+        name="test",
+        columns=columns,
+        lanes=8,
+        weight_depth=ROWS,
+        spike_depth=WORDS,
+        param_depth=CHANNELS,
+        program_depth=64,
     )
 
 
@@ -79,17 +87,17 @@ def expected_items(layer: dict[str, Any], columns: int, lanes: int) -> list[list
                         )
                         windows.append(
                             {
-                                "origin": origin % 65536,
+                                "origin": origin % WORDS,
                                 "y": y * window["stride_y"] - window["pad_y"],
                                 "x": x * window["stride_x"] - window["pad_x"],
-                                "row": (weights["base"] + round_ * weights["tile_step"]) % 65536,
+                                "row": (weights["base"] + round_ * weights["tile_step"]) % ROWS,
                             }
                         )
                     items[group * members + index % members].append(
                         {
                             "window": windows,
-                            "output": (output["base"] + y * output["row_pitch"] + x * output["pixel_pitch"]) % 65536,
-                            "params": (layer["FIRE"]["params"] + round_ * lanes) % 65536,
+                            "output": (output["base"] + y * output["row_pitch"] + x * output["pixel_pitch"]) % WORDS,
+                            "params": (layer["FIRE"]["params"] + round_ * lanes) % CHANNELS,
                             "tile": tile,
                         }
                     )
@@ -136,7 +144,7 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
                 steps.extend(
                     {
                         name: ctx.get(getattr(layouts.passes(unit.layer)[slot].steps, name))
-                        for name in layouts.STEPS.members
+                        for name in layouts.steps(unit.configuration).members
                     }
                     for slot in range(2)
                 )
@@ -155,11 +163,11 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
             row_tap = 0 if weights["shared"] else 1 if weights["mode"] else weights["words"] * per_word
             candidates.append(
                 {
-                    "x": window["stride_x"] * source["pixel_pitch"] % 65536,
-                    "y": window["stride_y"] * source["row_pitch"] % 65536,
+                    "x": window["stride_x"] * source["pixel_pitch"] % WORDS,
+                    "y": window["stride_y"] * source["row_pitch"] % WORDS,
                     "row_word": 0 if weights["mode"] else per_word,
-                    "row_tap": row_tap,
-                    "row_line": window["kernel_w"] * row_tap % 65536,
+                    "row_tap": row_tap % ROWS,
+                    "row_line": window["kernel_w"] * row_tap % ROWS,
                 }
             )
         assert each in candidates
@@ -190,7 +198,7 @@ def test_an_item_a_cycle_and_latency() -> None:
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, six products, one to start, one to fill the item's register.
-    first = 1 + 2 * len(program) + 6 + 1 + 1
+    # One cycle to take the request, two an instruction, six products, two for the only column, one to start.
+    first = 1 + 2 * len(program) + 6 + 2 + 1
     assert valid == list(range(first, first + 15))
-    assert ends == [first + 15 + 1]
+    assert ends == [first + 15 + 5]

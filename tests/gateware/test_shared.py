@@ -8,12 +8,11 @@ import pytest
 from gateware.simulate import run
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware.arbiter import RoundRobin
-from polyspike.gateware.fetch import READ_LATENCY
-from polyspike.gateware.spike_memory import SpikeMemory
+from polyspike.gateware.spike_memory import READ_LATENCY, SpikeMemory
 from polyspike.spec import Configuration
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 3, 9])
+@pytest.mark.parametrize("inputs", [2, 3, 9])
 @pytest.mark.parametrize("stall", STALLS)
 def test_arbiter_passes_everything_on_in_order(inputs: int, stall: str) -> None:
     unit = RoundRobin(16, inputs)
@@ -53,7 +52,7 @@ def test_arbiter_is_fair_and_serves_one_a_cycle() -> None:
             order.append(served.source)
 
     run(unit, watch)
-    assert order == [1, 2, 0] * 3
+    assert order == [0, 1, 2] * 3
 
 
 @pytest.mark.parametrize("columns,ports", [(1, 1), (4, 2), (8, 2)])

@@ -8,6 +8,7 @@ import pytest
 from gateware.simulate import run
 from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.unpacker import LAYOUT, Unpacker
+from polyspike.spec import LARGE
 from polyspike.spec.registers import InputLayout
 
 
@@ -38,7 +39,7 @@ def check(frames: list[tuple[InputLayout, list[int], int, int]], stalls: str = "
 
     Returns the cycles that each word of a payload took.
     """
-    dut = Unpacker()
+    dut = Unpacker(LARGE)
     written: list[tuple[int, int]] = []
     cycles = []
 

@@ -9,9 +9,10 @@ from amaranth.utils import ceil_log2
 class RoundRobin(wiring.Component):
     """Pass on one of several streams at a time; the one served last comes last.
 
-    The choice is made anew in each cycle unless an item is waiting, so the output keeps the stream rules.
+    Whose turn it is was decided in the cycle before, so `ready` depends on no `valid`.
 
-    Rate: one item a cycle. Latency: none, the path is combinational.
+    Rate: one item a cycle while streams have items; one that begins to offer waits for a cycle, if it was not the last
+    one. Latency: none, the path is combinational.
 
     Members
     -------
@@ -30,20 +31,7 @@ class RoundRobin(wiring.Component):
         """Build the block."""
         m = Module()
         streams = [getattr(self, f"i{index}") for index in range(self.inputs)]
-        last = Signal(range(max(2, self.inputs)))
-        choice = Signal.like(last)
-        held = Signal()  # an item is offered and was not taken: the choice must not change
-        previous = Signal.like(last)
-        with m.If(held):
-            m.d.comb += choice.eq(previous)
-        with m.Else(), m.Switch(last):
-            for served in range(self.inputs):
-                with m.Case(served):
-                    m.d.comb += choice.eq(served)
-                    for distance in reversed(range(1, self.inputs)):
-                        candidate = (served + distance) % self.inputs
-                        with m.If(streams[candidate].valid):
-                            m.d.comb += choice.eq(candidate)
+        choice = Signal(range(max(2, self.inputs)))
         with m.Switch(choice):
             for index, each in enumerate(streams):
                 with m.Case(index):
@@ -53,7 +41,9 @@ class RoundRobin(wiring.Component):
                         self.o.p.source.eq(index),
                         each.ready.eq(self.o.ready),
                     ]
-        m.d.sync += [held.eq(self.o.valid & ~self.o.ready), previous.eq(choice)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += last.eq(choice)
+                    with m.If(self.o.ready | ~each.valid):
+                        for distance in reversed(range(1, self.inputs)):
+                            candidate = (index + distance) % self.inputs
+                            with m.If(streams[candidate].valid):
+                                m.d.sync += choice.eq(candidate)
         return m

@@ -5,13 +5,18 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import PassMode
 
 from . import layouts
+from .buffer import Buffer
 from .fetch import Fetch
 from .fire import Fire
 from .gather import Gather
 from .lanes import Lanes
+
+#: Positions that wait in a column, so that one which is slow does not keep the others from theirs.
+_ITEMS = 4
 
 #: Sums that may be under way in a column: from the fetch of their words to the write of their counts.
 _TAGS = 16
@@ -24,8 +29,8 @@ class Column(wiring.Component):
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while the column is not idle
-    item : ``In(stream.Signature(ITEM))``, positions to work on
+    layer : ``In(layer(configuration))``, constant while the column is not idle
+    item : ``In(stream.Signature(item(configuration)))``, positions to work on
     request, word : the column's spike memory port, see `Fetch`
     words : ``Out(stream.Signature(SPIKE_WRITE))``, results
     write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
@@ -37,11 +42,11 @@ class Column(wiring.Component):
         self.configuration = configuration
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
-                "item": In(stream.Signature(layouts.ITEM)),
-                "request": Out(stream.Signature(ADDRESS_BITS)),
+                "layer": In(layouts.layer(configuration)),
+                "item": In(stream.Signature(layouts.item(configuration))),
+                "request": Out(stream.Signature(layouts.address_bits(configuration))),
                 "word": In(WORD_BITS),
-                "words": Out(stream.Signature(layouts.SPIKE_WRITE)),
+                "words": Out(stream.Signature(layouts.spike_write(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_weights": In(1),
                 "write_params": In(1),
@@ -54,27 +59,39 @@ class Column(wiring.Component):
         """Build the block."""
         m = Module()
         m.submodules.fetch = fetch = Fetch(self.configuration)
-        m.submodules.gather = gather = Gather()
+        m.submodules.gather = gather = Gather(self.configuration)
         m.submodules.lanes = lanes = Lanes(self.configuration)
         m.submodules.fire = fire = Fire(self.configuration)
         layer = flipped(self.layer)
         connect(m, layer, fetch.layer)
         connect(m, layer.fire, fire.fire)
+        m.d.comb += fire.counts.eq(self.layer.pass0.weights.mode == PassMode.MAXIMUM)
         for block in (gather, lanes):
             for index, each in enumerate(layouts.passes(layer)):
                 connect(m, each.weights, block.weights[index])
         for block, enable in ((lanes, self.write_weights), (fire, self.write_params)):
             m.d.comb += [block.write.eq(self.write), block.write_enable.eq(enable)]
 
-        connect(m, flipped(self.item), fetch.item)
+        items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
+        m.submodules.items = items
+        m.d.comb += [
+            items.w_data.eq(self.item.p),
+            items.w_en.eq(self.item.valid),
+            self.item.ready.eq(items.w_rdy),
+            fetch.item.p.eq(items.r_data),
+            fetch.item.valid.eq(items.r_rdy),
+            items.r_en.eq(fetch.item.ready),
+        ]
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
         connect(m, gather.event, lanes.event)
         connect(m, lanes.sums, fire.sums)
-        connect(m, fire.words, flipped(self.words))
+        m.submodules.results = results = Buffer(layouts.spike_write(self.configuration))
+        connect(m, fire.words, results.i)
+        connect(m, results.o, flipped(self.words))
         m.d.comb += fetch.word.eq(self.word)
 
-        m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.TAG.size, depth=_TAGS)
+        m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
         m.d.comb += [
             tags.w_data.eq(fetch.tag.p),
             tags.w_en.eq(fetch.tag.valid),
@@ -84,10 +101,10 @@ class Column(wiring.Component):
             tags.r_en.eq(fire.tag.ready),
         ]
 
-        # A sum counts from its tag to the transfer of its last word.
+        # A sum counts from its tag until its last word leaves the fire unit.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        m.d.comb += self.idle.eq(~fetch.working & (under_way == 0))
+        m.d.comb += self.idle.eq((items.level == 0) & ~fetch.working & (under_way == 0) & ~results.o.valid)
 
         waiting = gather.event.valid & ~gather.event.ready
         adding = gather.event.valid & gather.event.ready & gather.event.p.add

@@ -1,42 +1,40 @@
 """Dealing the output positions of a layer to the columns."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS
 from polyspike.spec.instructions import PASS_SLOTS
 
 from . import layouts
-
-#: Where the window of a pass is: its address and place at this position, and the address at the start of the row.
-_WALK = data.StructLayout(
-    {"origin": ADDRESS_BITS, "line": ADDRESS_BITS, "y": layouts.COORDINATE, "x": layouts.COORDINATE, "row": 16}
-)
 
 
 class Dealer(wiring.Component):
     """Walk over tiles and, within a tile, over output positions, row by row, and deal them to the columns.
 
     Position i of a tile goes to column i mod P of its group, so which column works on what never depends on timing. A
-    position waits until all columns it is for have room for it. Addresses are kept by additions.
+    position waits until all columns it is for have room for it. Addresses are kept by additions. A single column sees
+    the walk itself; several have a register each, so that they need not take a position at the same time.
 
-    Rate: a position a cycle. Latency: 2 cycles from `start` to the first item.
+    Rate: a position a cycle. Latency: 2 cycles from `start` to the first item, 1 for a single column.
 
     Members
     -------
-    layer : ``In(LAYER)``, constant from `start` until all columns are idle again
+    layer : ``In(layer(configuration))``, constant from `start` until all columns are idle again
     start : ``In(1)``, begin with the first position of the first tile
     done : ``Out(1)``, high in the cycle that deals the last position
-    item0, item1, ... : ``Out(stream.Signature(ITEM))``, one a column
+    item0, item1, ... : ``Out(stream.Signature(item(configuration)))``, one a column
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         super().__init__(
-            {"layer": In(layouts.LAYER), "start": In(1), "done": Out(1)}
-            | {f"item{column}": Out(stream.Signature(layouts.ITEM)) for column in range(configuration.columns)}
+            {"layer": In(layouts.layer(configuration)), "start": In(1), "done": Out(1)}
+            | {
+                f"item{column}": Out(stream.Signature(layouts.item(configuration)))
+                for column in range(configuration.columns)
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -44,42 +42,41 @@ class Dealer(wiring.Component):
         m = Module()
         columns, layer = self.configuration.columns, self.layer
         ports = [getattr(self, f"item{column}") for column in range(columns)]
-        walks = [(Signal(_WALK, name=f"walk{slot}"), each) for slot, each in enumerate(layouts.passes(layer))]
-        assert len(walks) == PASS_SLOTS
+        address, shape = layouts.address_bits(self.configuration), layouts.item(self.configuration)
+        # The position that is dealt next. Windows also have the address at the start of their row of pixels.
+        at = Signal(shape)
+        walks = list(zip(at.window, layouts.passes(layer), strict=True))
+        lines = [Signal(address, name=f"line{slot}") for slot in range(PASS_SLOTS)]
         walking = Signal()
         y, x = Signal(10), Signal(10)
-        output, output_line = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        first_tile, params = Signal(11), Signal(16)
+        output_line = Signal(address)
+        first_tile = Signal(11)
         member = Signal(4)  # which column of each group the position is for
 
         members = Signal(5)  # columns that divide the positions of a tile
         groups = Signal(5)  # tiles that are worked on side by side
         position_log2 = layer.extent.position_log2
-        m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
-
-        # Deal when every column that this position is for has room.
-        room = Signal(columns)
         deal = Signal()
-        m.d.comb += deal.eq(walking & room.all())
-        for column, port in enumerate(ports):
-            tile = Signal(11, name=f"tile{column}")
-            mine = Signal(name=f"mine{column}")
-            m.d.comb += [
-                tile.eq(first_tile + (column >> position_log2)),
-                mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
-                room[column].eq(~port.valid | port.ready | ~mine),
-            ]
-            with m.If(port.ready):
-                m.d.sync += port.valid.eq(0)
-            with m.If(deal & mine):
-                m.d.sync += [port.valid.eq(1), port.p.output.eq(output), port.p.params.eq(params), port.p.tile.eq(tile)]
-                for into, (walk, _) in zip(port.p.window, walks, strict=True):
-                    m.d.sync += [
-                        into.origin.eq(walk.origin),
-                        into.y.eq(walk.y),
-                        into.x.eq(walk.x),
-                        into.row.eq(walk.row),
-                    ]
+        if columns == 1:
+            m.d.comb += [members.eq(1), groups.eq(1), deal.eq(walking & self.item0.ready)]
+            m.d.comb += [self.item0.valid.eq(walking), self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
+        else:
+            m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
+            # Deal when every column that this position is for has room.
+            room = Signal(columns)
+            m.d.comb += deal.eq(walking & room.all())
+            for column, port in enumerate(ports):
+                tile = Signal(11, name=f"tile{column}")
+                mine = Signal(name=f"mine{column}")
+                m.d.comb += [
+                    tile.eq(first_tile + (column >> position_log2)),
+                    mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
+                    room[column].eq(~port.valid | ~mine),
+                ]
+                with m.If(port.ready):
+                    m.d.sync += port.valid.eq(0)
+                with m.If(deal & mine):
+                    m.d.sync += [port.valid.eq(1), port.p.eq(at), port.p.tile.eq(tile)]
 
         # Go on to the next pixel, the next row or the next tile.
         last_x, last_y = x + 1 == layer.extent.width, y + 1 == layer.extent.height
@@ -88,29 +85,29 @@ class Dealer(wiring.Component):
         with m.If(deal):
             m.d.sync += member.eq(Mux(member + 1 == members, 0, member + 1))
             with m.If(~last_x):
-                m.d.sync += [x.eq(x + 1), output.eq(output + layer.output.pixel_pitch)]
+                m.d.sync += [x.eq(x + 1), at.output.eq(at.output + layer.output.pixel_pitch)]
                 for walk, each in walks:
                     m.d.sync += [walk.x.eq(walk.x + each.window.stride_x), walk.origin.eq(walk.origin + each.steps.x)]
             with m.Else():
-                below = (output_line + layer.output.row_pitch)[:ADDRESS_BITS]
-                m.d.sync += [x.eq(0), y.eq(y + 1), output.eq(below), output_line.eq(below)]
-                for walk, each in walks:
-                    line = (walk.line + each.steps.y)[:ADDRESS_BITS]
+                below = (output_line + layer.output.row_pitch)[:address]
+                m.d.sync += [x.eq(0), y.eq(y + 1), at.output.eq(below), output_line.eq(below)]
+                for (walk, each), line in zip(walks, lines, strict=True):
+                    line_below = (line + each.steps.y)[:address]
                     m.d.sync += [walk.x.eq(-each.window.pad_x), walk.y.eq(walk.y + each.window.stride_y)]
-                    m.d.sync += [walk.origin.eq(line), walk.line.eq(line)]
+                    m.d.sync += [walk.origin.eq(line_below), line.eq(line_below)]
         with m.If(self.done):
             m.d.sync += walking.eq(0)
         with m.If(self.start | (deal & last_x & last_y)):
             base = layer.output.base
-            m.d.sync += [y.eq(0), x.eq(0), output.eq(base), output_line.eq(base), member.eq(0)]
-            for walk, each in walks:
+            m.d.sync += [y.eq(0), x.eq(0), at.output.eq(base), output_line.eq(base), member.eq(0)]
+            for (walk, each), line in zip(walks, lines, strict=True):
                 origin = each.source.origin
-                m.d.sync += [walk.origin.eq(origin), walk.line.eq(origin)]
+                m.d.sync += [walk.origin.eq(origin), line.eq(origin)]
                 m.d.sync += [walk.y.eq(-each.window.pad_y), walk.x.eq(-each.window.pad_x)]
                 m.d.sync += walk.row.eq(Mux(self.start, each.weights.base, walk.row + each.weights.tile_step))
             m.d.sync += [
                 first_tile.eq(Mux(self.start, 0, first_tile + groups)),
-                params.eq(Mux(self.start, layer.fire.params, params + self.configuration.lanes)),
+                at.params.eq(Mux(self.start, layer.fire.params, at.params + self.configuration.lanes)),
             ]
         with m.If(self.start):
             m.d.sync += walking.eq(1)

@@ -1,7 +1,7 @@
 """The accelerator without its link: sequencer, columns, memories and counters, from word to word."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
@@ -9,7 +9,9 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import COUNTERS
 
+from . import layouts
 from .column import Column
+from .compact_column import CompactColumn
 from .link import RUN_LAYOUT, request_layout
 from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
@@ -71,12 +73,25 @@ class Engine(wiring.Component):
         m.d.comb += self.busy.eq(~sequencer.run.ready)
 
         columns = []
+        before = sequencer.layer
         for index in range(configuration.columns):
-            column = Column(configuration)
+            column = CompactColumn(configuration) if configuration.compact else Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
-            connect(m, sequencer.layer, column.layer)
+            if configuration.columns == 1:
+                connect(m, sequencer.layer, column.layer)
+            else:
+                # From column to column, so that the descriptors need no net that spans the device.
+                layer = layouts.layer(configuration).create(path=(f"layer{index}",))
+                for (_, _, into), (_, _, source) in zip(
+                    layer.signature.flatten(layer), before.signature.flatten(before), strict=True
+                ):
+                    m.d.sync += into.eq(source)
+                connect(m, layer, column.layer)
+                before = layer
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
+            if configuration.compact:
+                m.d.comb += spikes.hold.eq(column.hold)
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))
@@ -85,7 +100,9 @@ class Engine(wiring.Component):
         self._host(m, sequencer, spikes, columns)
         return m
 
-    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column]) -> None:
+    def _host(
+        self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | CompactColumn]
+    ) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response
         space, address, word = request.p.space, request.p.address, request.p.data
@@ -94,18 +111,28 @@ class Engine(wiring.Component):
         waiting, answered = Signal(), Signal()
         reading = request.valid & ~request.p.write & ~waiting
 
-        # Where there are several columns, their memories and the program's are written through registers: the host's
-        # word fans out to all of them.
+        # Memories of the sequencer and of several columns are written through registers, from column to column.
         domain = m.d.sync if len(columns) > 1 else m.d.comb
-        targets: tuple[Column | Sequencer, ...] = (*columns, sequencer)
-        for target in targets:
-            domain += [target.write.address.eq(address), target.write.data.eq(word)]
+        domain += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
         domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        shape = data.StructLayout(
+            {"write": layouts.COLUMN_WRITE, "weights": self.configuration.columns, "params": self.configuration.columns}
+        )
+        mask = Mux(writing, request.p.mask, 0)
+        passed = Signal(shape, name="host_write")
+        m.d.comb += [
+            passed.write.address.eq(address),
+            passed.write.data.eq(word),
+            passed.weights.eq(Mux(space == Space.WEIGHTS, mask, 0)),
+            passed.params.eq(Mux(space == Space.PARAMS, mask, 0)),
+        ]
         for index, column in enumerate(columns):
-            mine = writing & request.p.mask[index]
-            domain += [
-                column.write_weights.eq(mine & (space == Space.WEIGHTS)),
-                column.write_params.eq(mine & (space == Space.PARAMS)),
+            source, passed = passed, Signal(shape, name=f"host_write{index}")
+            domain += passed.eq(source)
+            m.d.comb += [
+                column.write.eq(passed.write),
+                column.write_weights.eq(passed.weights[index]),
+                column.write_params.eq(passed.params[index]),
             ]
 
         m.submodules.registers = registers = Registers(self.configuration, self.clock_hz)
@@ -134,7 +161,7 @@ class Engine(wiring.Component):
                     request.ready.eq(registers.access.ready & (request.p.write | ~waiting)),
                 ]
             if self.configuration.unpacker:
-                m.submodules.unpacker = unpacker = Unpacker()
+                m.submodules.unpacker = unpacker = Unpacker(self.configuration)
                 m.d.comb += [
                     unpacker.layout.eq(registers.layout),
                     unpacker.parts.p.data.eq(word),
@@ -164,7 +191,7 @@ class Engine(wiring.Component):
         with m.If(response.valid & response.ready):
             m.d.sync += [waiting.eq(0), answered.eq(0)]
 
-    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column]) -> Cat:
+    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | CompactColumn]) -> Cat:
         """Return how much each counter goes up."""
         running = Signal()
         m.d.sync += running.eq(sequencer.running)

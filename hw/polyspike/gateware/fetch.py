@@ -3,68 +3,71 @@
 import itertools
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
-from polyspike.spec.instructions import FireKind, PassMode
+from polyspike.spec.configuration import WORD_BITS
+from polyspike.spec.instructions import PASS_SLOTS, FireKind, PassMode
 
 from . import layouts
-
-#: Cycles from a granted fetch to its word.
-READ_LATENCY = 2
-
-#: What is known of a word while it is on its way from the spike memory.
-_PENDING = data.StructLayout(
-    {"valid": 1, "blank": 1, "whole": 1, "keep": 1, "wide": 1, "last": 1, "slot": 1, "sub": 3, "row": 16}
-)
+from .buffer import Buffer
+from .spike_memory import READ_LATENCY
 
 
-class Fetch(wiring.Component):
-    """Walk over the timesteps, passes and window taps of a position and fetch the spike words they touch.
+def step_layout(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of one step of a `Walk`: a word to fetch, or, where `blank`, the end of a sum without one."""
+    return data.StructLayout(
+        {
+            "address": layouts.address_bits(configuration),
+            "row": layouts.row_bits(configuration),
+            "mode": unsigned(2),
+            "wide": 1,
+            "slot": 1,
+            "sub": 3,
+            "last": 1,
+            "blank": 1,
+        }
+    )
 
-    Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
-    `configuration.prefetch` words hides their fetch. Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle while granted; a row above or a tap left of the source costs one cycle, those below and right
-    of it none; two cycles between positions. Latency: 2 cycles from `item` to the first `request`, READ_LATENCY + 2
-    from a granted `request` to its word at `fetched`.
+class Walk(wiring.Component):
+    """Walk over the timesteps, passes and window taps of a position, and name the spike words they touch.
+
+    Taps outside the source are skipped, a whole row at a time.
+
+    Rate: one word a cycle within a tap; each tap costs a cycle more, in which its place is judged, a row above or a tap
+    left of the source two in all, those below and right of it none; three cycles between positions. Latency: 2 cycles
+    from `item` to the first `step`.
 
     Members
     -------
-    layer : ``In(LAYER)``, constant while items are being worked on
-    item : ``In(stream.Signature(ITEM))``, positions to work on
-    request : ``Out(stream.Signature(16))``, addresses to read from the spike memory
-    word : ``In(64)``, the word of a request, READ_LATENCY cycles after its transfer
-    fetched : ``Out(stream.Signature(FETCHED))``, words with something in them, and the last one of each sum
-    tag : ``Out(stream.Signature(TAG))``, one for each position and timestep, in the order of the sums
-    working : ``Out(1)``, high from taking an item until its last fetch
-    zero_word : ``Out(1)``, high for each word that was dropped
+    layer : ``In(layer(configuration))``, constant while items are being worked on
+    item : ``In(stream.Signature(item(configuration)))``, positions to work on; one is taken when it is done with
+    step : ``Out(stream.Signature(step_layout(configuration)))``, the words, and the end of each sum
+    tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, before its first step
+    working : ``Out(1)``, high while there is more to do for an item
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         super().__init__(
             {
-                "layer": In(layouts.LAYER),
-                "item": In(stream.Signature(layouts.ITEM)),
-                "request": Out(stream.Signature(ADDRESS_BITS)),
-                "word": In(WORD_BITS),
-                "fetched": Out(stream.Signature(layouts.FETCHED)),
-                "tag": Out(stream.Signature(layouts.TAG)),
+                "layer": In(layouts.layer(configuration)),
+                "item": In(stream.Signature(layouts.item(configuration))),
+                "step": Out(stream.Signature(step_layout(configuration))),
+                "tag": Out(stream.Signature(layouts.tag(configuration))),
                 "working": Out(1),
-                "zero_word": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        layer, lanes = self.layer, self.configuration.lanes
-        item = Signal(layouts.ITEM)
-        working = self.working
+        layer, lanes, item = self.layer, self.configuration.lanes, self.item.p
+        address_bits, row_bits = layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)
+        working, step = self.working, self.step
 
         # Where the walk is. `line` values belong to the first tap of the window's row, `tap` values to the tap's first
         # word.
@@ -72,58 +75,76 @@ class Fetch(wiring.Component):
         slot = Signal(1)
         ky, kx, word_index = Signal(7), Signal(7), Signal(10)
         y, x = Signal(layouts.COORDINATE), Signal(layouts.COORDINATE)
-        line_address, tap_address, address = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        line_row, tap_row, row = Signal(16), Signal(16), Signal(16)
-        time_offset = [Signal(ADDRESS_BITS, name=f"time_offset{index}") for index in range(len(item.window))]
-        output = Signal(ADDRESS_BITS)
+        line_address, tap_address, address = Signal(address_bits), Signal(address_bits), Signal(address_bits)
+        line_row, tap_row, row = Signal(row_bits), Signal(row_bits), Signal(row_bits)
+        # Where this timestep's maps start, from the first timestep's on.
+        time_offset = [Signal(address_bits, name=f"time_offset{index}") for index in range(PASS_SLOTS)]
+        output_offset = Signal(address_bits)
 
         window, source, weights, steps = (
             layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name)
             for name in ("window", "source", "weights", "steps")
         )
-        last_slot = slot + 1 == layer.extent.passes
-        last_time = time + 1 == layer.extent.timesteps
+        # Judging a place takes a cycle; what it gives is in registers, which hold while the place does not change.
+        judging, judged = Signal(), Signal()
+        m.d.comb += judged.eq(working & ~judging)
+
+        def register(name: str, value: Any) -> Signal:
+            held = Signal(name=name)
+            m.d.sync += held.eq(value)
+            return held
+
+        last_slot = register("last_slot", slot + 1 == layer.extent.passes)
+        last_time = register("last_time", time + 1 == layer.extent.timesteps)
         elementwise = (weights.mode == PassMode.ELEMENTWISE) | (weights.mode == PassMode.MAXIMUM)
 
         # Is this tap inside the source, and is it the last one that is?
-        above, left = y < 0, x < 0
         height, width = window.height, window.width
-        below, right = y >= height, x >= width
-        last_line = (ky + 1 == window.kernel_h) | (y + 1 >= height)
-        last_tap = (kx + 1 == window.kernel_w) | (x + 1 >= width)
-        last_word = word_index + 1 == weights.words
+        beyond = (y >= height) | (x >= width)
+        above, left = register("above", y < 0), register("left", x < 0)
+        last_line = register("last_line", (ky + 1 == window.kernel_h) | (y + 1 >= height))
+        last_tap = register("last_tap", (kx + 1 == window.kernel_w) | (x + 1 >= width))
         # A window can lie outside altogether; then the last pass still has to end the sum.
-        outside = below | right | ((ky + 1 == window.kernel_h) & above) | ((kx + 1 == window.kernel_w) & left)
-
-        # Credits: places in the queue that no fetch is on its way to.
-        # (One place more than credits: the queue's output register does not always count as one.)
-        prefetch = self.configuration.prefetch
-        queue = m.submodules.queue = fifo.SyncFIFOBuffered(width=layouts.FETCHED.size, depth=prefetch + 1)
-        credits = Signal(range(prefetch + 1), init=prefetch)
-        dropped, taken = Signal(), Signal()
-
-        inside = working & ~above & ~left & ~below & ~right
+        outside = register(
+            "outside", beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (x < 0))
+        )
+        inside = register("inside", ~beyond & (y >= 0) & (x >= 0))
         started = Signal()  # this position's and timestep's tag has been handed over
         fetch, blank, skip_tap, skip_line, skip_pass = (
             Signal(name=name) for name in ("fetch", "blank", "skip_tap", "skip_line", "skip_pass")
         )
+        end_tap, end_line, end_pass, end_time, end_item = (
+            Signal(name=name) for name in ("end_tap", "end_line", "end_pass", "end_time", "end_item")
+        )
+        # Within a tap, only this changes.
+        last_word = register("last_word", Mux(fetch, word_index + 2, word_index + 1) == weights.words)
+        # With 8 lanes, two tiles share a word of 16 counts.
+        whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
         m.d.comb += [
-            self.request.p.eq(address),
-            self.request.valid.eq(inside & (credits != 0) & started),
-            fetch.eq(self.request.valid & self.request.ready),
-            blank.eq(working & outside & last_slot & (credits != 0) & started),
-            skip_pass.eq(working & outside & ~last_slot),
-            skip_line.eq(working & ~outside & above),
-            skip_tap.eq(working & ~outside & ~above & left),
+            step.p.blank.eq(outside),
+            step.p.address.eq(address),
+            step.p.row.eq(row),
+            step.p.mode.eq(weights.mode),
+            step.p.wide.eq(weights.wide),
+            step.p.slot.eq(slot),
+            step.p.sub.eq(Mux(whole_tile, item.tile[0], word_index)),
+            step.p.last.eq(end_time),
+            step.valid.eq(judged & (inside | (outside & last_slot)) & started),
+            fetch.eq(judged & inside & started & step.ready),
+            blank.eq(judged & outside & last_slot & started & step.ready),
+            skip_pass.eq(judged & outside & ~last_slot),
+            skip_line.eq(judged & ~outside & above),
+            skip_tap.eq(judged & ~outside & ~above & left),
             self.tag.valid.eq(working & ~started),
             self.tag.p.params.eq(item.params),
             self.tag.p.first.eq(time == 0),
-            self.tag.p.last.eq(last_time),
+            self.tag.p.last.eq(time + 1 == layer.extent.timesteps),
         ]
         with m.If(self.tag.valid & self.tag.ready):
             m.d.sync += started.eq(1)
 
         # Output address: the tile's words start at a whole or half word of the pixel.
+        output = item.output + output_offset
         tile_bits = item.tile * (lanes * 4)  # 4 bits a count
         with m.If(layer.fire.kind == FireKind.SPIKE):
             with m.If(layer.fire.wide):
@@ -134,8 +155,8 @@ class Fetch(wiring.Component):
             m.d.comb += self.tag.p.output.eq(output + (tile_bits >> 3))
 
         def tile_offset(chosen: Any) -> Signal:
-            offset = Signal(ADDRESS_BITS)
-            bits = (item_next.tile * (lanes * 4)).as_unsigned()
+            offset = Signal(address_bits)
+            bits = (item.tile * (lanes * 4)).as_unsigned()
             with m.Switch(chosen.mode):
                 with m.Case(PassMode.BROADCAST):
                     m.d.comb += offset.eq(0)
@@ -146,23 +167,21 @@ class Fetch(wiring.Component):
             return offset
 
         # Advance.
-        end_tap = skip_tap | (fetch & last_word)
-        end_line = skip_line | (fetch & last_word & last_tap)
-        end_pass = skip_pass | blank | (fetch & last_word & last_tap & last_line)
-        end_time = end_pass & last_slot
-        end_item = end_time & last_time
-
-        item_next = Signal(layouts.ITEM)
         take = Signal()
         m.d.comb += [
+            end_tap.eq(skip_tap | (fetch & last_word)),
+            end_line.eq(skip_line | (fetch & last_word & last_tap)),
+            end_pass.eq(skip_pass | blank | (fetch & last_word & last_tap & last_line)),
+            end_time.eq(end_pass & last_slot),
+            end_item.eq(end_time & last_time),
             take.eq(self.item.valid & ~working),
-            self.item.ready.eq(~working),
-            item_next.eq(Mux(take, self.item.p, item)),
+            self.item.ready.eq(end_item),
         ]
+        m.d.sync += judging.eq(take | end_tap | end_line | end_pass)
         next_slot = Mux(last_slot | take, 0, 1)
         offsets = [tile_offset(each.weights) for each in layouts.passes(layer)]
         next_window = Signal.like(item.window[0])
-        m.d.comb += next_window.eq(Mux(next_slot, item_next.window[1], item_next.window[0]))
+        m.d.comb += next_window.eq(Mux(next_slot, item.window[1], item.window[0]))
         # The offset of the timestep that the next pass belongs to.
         next_time_offset = [
             Mux(take, 0, Mux(end_time, each + layouts.passes(layer)[index].source.time_pitch, each))
@@ -172,7 +191,7 @@ class Fetch(wiring.Component):
             next_window.origin
             + Mux(next_slot, next_time_offset[1], next_time_offset[0])
             + Mux(next_slot, offsets[1], offsets[0])
-        )[:ADDRESS_BITS]
+        )[:address_bits]
 
         with m.If(take | end_pass):
             m.d.sync += [
@@ -190,8 +209,8 @@ class Fetch(wiring.Component):
                 row.eq(next_window.row),
             ]
         with m.Elif(end_line):
-            address_below = (line_address + source.row_pitch)[:ADDRESS_BITS]
-            row_below = (line_row + steps.row_line)[:16]
+            address_below = (line_address + source.row_pitch)[:address_bits]
+            row_below = (line_row + steps.row_line)[:row_bits]
             m.d.sync += [
                 ky.eq(ky + 1),
                 kx.eq(0),
@@ -206,8 +225,8 @@ class Fetch(wiring.Component):
                 row.eq(row_below),
             ]
         with m.Elif(end_tap):
-            address_right = (tap_address + source.pixel_pitch)[:ADDRESS_BITS]
-            row_right = (tap_row + steps.row_tap)[:16]
+            address_right = (tap_address + source.pixel_pitch)[:address_bits]
+            row_right = (tap_row + steps.row_tap)[:row_bits]
             m.d.sync += [
                 kx.eq(kx + 1),
                 word_index.eq(0),
@@ -224,52 +243,108 @@ class Fetch(wiring.Component):
             m.d.sync += [time.eq(time + 1), started.eq(0)]
             m.d.sync += [each.eq(next_time_offset[index]) for index, each in enumerate(time_offset)]
             with m.If(layer.fire.kind != FireKind.MEMBRANE):
-                m.d.sync += output.eq(output + layer.output.time_pitch)
+                m.d.sync += output_offset.eq(output_offset + layer.output.time_pitch)
         with m.If(end_item):
             m.d.sync += working.eq(0)
         with m.If(take):
-            m.d.sync += [item.eq(self.item.p), working.eq(1), started.eq(0), time.eq(0), output.eq(self.item.p.output)]
+            m.d.sync += [working.eq(1), started.eq(0), time.eq(0), output_offset.eq(0)]
             m.d.sync += [each.eq(0) for each in time_offset]
+        return m
+
+
+class Fetch(wiring.Component):
+    """Fetch the spike words that a `Walk` over a position touches.
+
+    Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
+    `configuration.prefetch` words hides their fetch.
+
+    Rate: that of the walk while granted. Latency: 3 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
+    granted `request` to its word at `fetched`.
+
+    Members
+    -------
+    layer : ``In(layer(configuration))``, constant while items are being worked on
+    item : ``In(stream.Signature(item(configuration)))``, positions to work on
+    request : ``Out(stream.Signature(address_bits))``, addresses to read from the spike memory
+    word : ``In(64)``, the word of a request, READ_LATENCY cycles after its transfer
+    fetched : ``Out(stream.Signature(fetched(configuration)))``, words with something in them, and each sum's last
+    tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, in the order of the sums
+    working : ``Out(1)``, high from taking an item until its last fetch
+    zero_word : ``Out(1)``, high for each word that was dropped
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        super().__init__(
+            {
+                "layer": In(layouts.layer(configuration)),
+                "item": In(stream.Signature(layouts.item(configuration))),
+                "request": Out(stream.Signature(layouts.address_bits(configuration))),
+                "word": In(WORD_BITS),
+                "fetched": Out(stream.Signature(layouts.fetched(configuration))),
+                "tag": Out(stream.Signature(layouts.tag(configuration))),
+                "working": Out(1),
+                "zero_word": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the block."""
+        m = Module()
+        configuration = self.configuration
+        m.submodules.walk = walk = Walk(configuration)
+        connect(m, flipped(self.layer), walk.layer)
+        connect(m, flipped(self.item), walk.item)
+        connect(m, walk.tag, flipped(self.tag))
+        m.d.comb += self.working.eq(walk.working)
+
+        # Credits: places in the queue that no fetch is on its way to.
+        # (One place more than credits: the queue's output register does not always count as one.)
+        prefetch, layout = configuration.prefetch, layouts.fetched(configuration)
+        queue = m.submodules.queue = fifo.SyncFIFOBuffered(width=layout.size, depth=prefetch + 1)
+        credits = Signal(range(prefetch + 1), init=prefetch)
+        dropped, taken = Signal(), Signal()
+        # Steps wait where no path from the spike memory's port reaches the walk.
+        m.submodules.steps = steps = Buffer(step_layout(configuration))
+        step = steps.o
+        m.d.comb += [
+            steps.i.p.eq(walk.step.p),
+            steps.i.valid.eq(walk.step.valid & (credits != 0)),
+            walk.step.ready.eq(steps.i.ready & (credits != 0)),
+            self.request.p.eq(step.p.address),
+            self.request.valid.eq(step.valid & ~step.p.blank),
+            step.ready.eq(step.p.blank | self.request.ready),
+        ]
 
         # Words on their way, with what is known of them.
-        pending = [Signal(_PENDING, name=f"pending{stage}") for stage in range(READ_LATENCY + 1)]
-        entering, arrived = pending[0], pending[-1]
-        whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
-        m.d.comb += [
-            entering.valid.eq(fetch | blank),
-            entering.blank.eq(blank),
-            entering.whole.eq(elementwise | (weights.mode == PassMode.RAW)),
-            entering.keep.eq(weights.mode == PassMode.MAXIMUM),
-            entering.wide.eq(weights.wide),
-            entering.last.eq(end_time),
-            entering.slot.eq(slot),
-            # With 8 lanes, two tiles share a word of 16 counts.
-            entering.sub.eq(Mux(whole_tile, item.tile[0], word_index)),
-            entering.row.eq(row),
-        ]
+        known = data.StructLayout({"valid": 1, "step": step_layout(configuration)})
+        pending = [Signal(known, name=f"pending{stage}") for stage in range(READ_LATENCY + 1)]
+        m.d.comb += [pending[0].valid.eq(step.valid & step.ready), pending[0].step.eq(step.p)]
         for before, after in itertools.pairwise(pending):
             m.d.sync += after.eq(before)
+        valid, arrived = pending[-1].valid, pending[-1].step
 
         marks4 = Cat(self.word.word_select(index, 4).any() for index in range(16))
         marks8 = Cat(self.word.word_select(index, 8).any() for index in range(8))
-        useless = arrived.blank | (~self.word.any() & ~arrived.keep)
-        entry = Signal(layouts.FETCHED)
+        marks = Mux(arrived.mode != PassMode.BROADCAST, 1, Mux(arrived.wide, marks8, marks4))
+        useless = arrived.blank | (~self.word.any() & (arrived.mode != PassMode.MAXIMUM))
+        entry = Signal(layout)
         m.d.comb += [
             entry.word.eq(self.word),
             # A word that goes to the lanes as a whole is one event, whatever is in it; no mark means no event.
-            entry.marks.eq(Mux(useless, 0, Mux(arrived.whole, 1, Mux(arrived.wide, marks8, marks4)))),
+            entry.marks.eq(Mux(useless, 0, marks)),
             entry.row.eq(arrived.row),
             entry.slot.eq(arrived.slot),
             entry.sub.eq(arrived.sub),
             entry.last.eq(arrived.last),
             queue.w_data.eq(entry),
-            queue.w_en.eq(arrived.valid & (~useless | arrived.last)),
-            dropped.eq(arrived.valid & useless & ~arrived.last),
-            self.zero_word.eq(arrived.valid & ~arrived.blank & useless),
+            queue.w_en.eq(valid & (~useless | arrived.last)),
+            dropped.eq(valid & useless & ~arrived.last),
+            self.zero_word.eq(valid & ~arrived.blank & useless),
             self.fetched.valid.eq(queue.r_rdy),
             self.fetched.p.eq(queue.r_data),
             queue.r_en.eq(self.fetched.ready),
             taken.eq(self.fetched.valid & self.fetched.ready),
         ]
-        m.d.sync += credits.eq(credits - (fetch | blank) + dropped + taken)
+        m.d.sync += credits.eq(credits - (steps.i.valid & steps.i.ready) + dropped + taken)
         return m

@@ -1,9 +1,11 @@
 """From spike words to events."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from polyspike.spec import Configuration
+from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
@@ -20,30 +22,45 @@ class Gather(wiring.Component):
     A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
     follows without a gap. A last word without anything in it gives one event that adds nothing.
 
-    Rate: one event a cycle. Latency: 2 cycles from a word to its first event.
+    Rate: one event a cycle. Latency: 3 cycles from a word to its first event.
 
     Members
     -------
-    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while words pass
-    fetched : ``In(stream.Signature(FETCHED))``
-    event : ``Out(stream.Signature(EVENT))``
+    weights : ``In(descriptor(WEIGHTS, configuration)).array(PASS_SLOTS)``, constant while words pass
+    fetched : ``In(stream.Signature(fetched(configuration)))``
+    event : ``Out(stream.Signature(event(configuration)))``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
         super().__init__(
             {
-                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
-                "fetched": In(stream.Signature(layouts.FETCHED)),
-                "event": Out(stream.Signature(layouts.EVENT)),
+                "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
+                "fetched": In(stream.Signature(layouts.fetched(configuration))),
+                "event": Out(stream.Signature(layouts.event(configuration))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        current = Signal(layouts.FETCHED)
+        current = Signal(layouts.fetched(self.configuration))
         busy = Signal()
-        weights = layouts.select(m, self.weights, current.slot, "weights")
+        chosen = Signal(
+            data.StructLayout(
+                {
+                    "word": WORD_BITS,
+                    "index": range(layouts.MARKS),
+                    "row": layouts.row_bits(self.configuration),
+                    "slot": 1,
+                    "sub": 3,
+                    "add": 1,
+                    "last": 1,
+                }
+            )
+        )
+        chosen_valid, place, free, finished = Signal(), Signal(), Signal(), Signal()
+        weights = layouts.select(m, self.weights, chosen.slot, "weights")
 
         # The lowest nonzero count, and whether it is the only one left.
         rest = Signal(layouts.MARKS)
@@ -52,34 +69,44 @@ class Gather(wiring.Component):
         for position in reversed(range(layouts.MARKS)):
             with m.If(current.marks[position]):
                 m.d.comb += index.eq(position)
-        narrow = Array(current.word.word_select(position, 4) for position in range(16))[index]
-        wide = Array(current.word.word_select(position, 8) for position in range(8))[index[:3]]
+        narrow = Array(chosen.word.word_select(position, 4) for position in range(16))[chosen.index]
+        wide = Array(chosen.word.word_select(position, 8) for position in range(8))[chosen.index[:3]]
         count = Signal(layouts.COUNT)
         m.d.comb += count.eq(
             Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
         )
 
-        free = Signal()
-        finished = Signal()
-        broadcast = weights.mode == PassMode.BROADCAST
+        # First the place of a count in its word, then the count.
         m.d.comb += [
             free.eq(~self.event.valid | self.event.ready),
+            place.eq(~chosen_valid | free),
             finished.eq(rest == 0),
-            self.fetched.ready.eq(~busy | (free & finished)),
+            self.fetched.ready.eq(~busy | (place & finished)),
         ]
-        with m.If(free):
+        with m.If(place):
             m.d.sync += [
-                self.event.valid.eq(busy),
-                self.event.p.row.eq(current.row + Mux(broadcast, index, 0)),
-                self.event.p.count.eq(count),
-                self.event.p.word.eq(current.word),
-                self.event.p.slot.eq(current.slot),
-                self.event.p.sub.eq(current.sub),
-                self.event.p.add.eq(current.marks != 0),
-                self.event.p.last.eq(current.last & finished),
+                chosen_valid.eq(busy),
+                chosen.word.eq(current.word),
+                chosen.index.eq(index),
+                chosen.row.eq(current.row),
+                chosen.slot.eq(current.slot),
+                chosen.sub.eq(current.sub),
+                chosen.add.eq(current.marks != 0),
+                chosen.last.eq(current.last & finished),
             ]
             with m.If(busy):
                 m.d.sync += current.marks.eq(rest)
+        with m.If(free):
+            m.d.sync += [
+                self.event.valid.eq(chosen_valid),
+                self.event.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
+                self.event.p.count.eq(count),
+                self.event.p.word.eq(chosen.word),
+                self.event.p.slot.eq(chosen.slot),
+                self.event.p.sub.eq(chosen.sub),
+                self.event.p.add.eq(chosen.add),
+                self.event.p.last.eq(chosen.last),
+            ]
         with m.If(self.fetched.ready):
             m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p)]
         return m

@@ -1,7 +1,9 @@
 """The lanes: multiply events with weights and add them up."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import memory, stream, wiring
+import itertools
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
@@ -10,34 +12,40 @@ from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
 from .gather import decode_count
+from .primitives import Multiplier
 
-#: Lowest value a count can have: where the search for a maximum starts.
-_LOWEST = -128
+#: Bits in which maxima of counts are compared.
+_COUNT_BITS = len(Signal(layouts.COUNT))
 
 
 class Lanes(wiring.Component):
     """A column's weight bank and its lanes, one output channel each.
 
     Each event adds weight times count to every lane's sum (or keeps the maximum, or adds a raw sum, by the pass's
-    mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero.
+    mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero. A raw sum
+    has no use for the multipliers: it waits until nothing is in them and goes straight to the adders.
 
-    Rate: one event a cycle; when a finished sum is not taken, everything waits. Latency: 3 cycles from the last event
-    to `sums`.
+    Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others; while a finished sum is not
+    taken, the next sum is added up, and only its end waits; sums come every other cycle at best. Latency: `LATENCY`
+    cycles from the last event to `sums`.
 
     Members
     -------
-    weights : ``In(descriptor(WEIGHTS)).array(PASS_SLOTS)``, constant while events pass
-    event : ``In(stream.Signature(EVENT))``
+    weights : ``In(descriptor(WEIGHTS, configuration)).array(PASS_SLOTS)``, constant while events pass
+    event : ``In(stream.Signature(event(configuration)))``
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the weight bank
-    sums : ``Out(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
+    sums : ``Out(stream.Signature(layouts.sums(configuration)))``; of a maximum, only the bits of a count mean something
     """
+
+    #: Cycles from an event to its sum: weight row, weight and count, operand, multiplier, capture, sum.
+    LATENCY = 5 + Multiplier.LATENCY
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         super().__init__(
             {
-                "weights": In(layouts.descriptor(WEIGHTS)).array(PASS_SLOTS),
-                "event": In(stream.Signature(layouts.EVENT)),
+                "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
+                "event": In(stream.Signature(layouts.event(configuration))),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
                 "sums": Out(stream.Signature(layouts.sums(configuration))),
@@ -48,6 +56,7 @@ class Lanes(wiring.Component):
         """Build the block."""
         m = Module()
         configuration, lanes = self.configuration, self.configuration.lanes
+        bits = configuration.membrane_bits
 
         m.submodules.bank = bank = memory.Memory(shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[])
         parts = configuration.weight_row_words
@@ -60,40 +69,73 @@ class Lanes(wiring.Component):
         ]
         read_port = bank.read_port()
 
-        # Everything moves together, or, when a finished sum has to wait, not at all.
-        move = Signal()
-        m.d.comb += [
-            move.eq(~self.sums.valid | self.sums.ready),
-            self.event.ready.eq(move),
-            read_port.en.eq(move),
-            read_port.addr.eq(self.event.p.row),
-        ]
-
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
-        event1 = Signal(layouts.EVENT)
+        event1 = Signal(layouts.event(configuration))
         weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
-        # Stage 2: each lane has its weight and its operand; stage 3: its product.
-        flags = [Signal(layouts.EVENT_FLAGS, name=f"flags{stage}") for stage in (2, 3)]
-        with m.If(move):
+        mode = weights1.mode
+        # Stage 2: weight and count; stage 3: operand; then the multiplier's. Lanes are marked in pairs.
+        flag_layout = data.StructLayout({"lanes": lanes // 2, "add": 1, "last": 1, "maximum": 1})
+        flags = [Signal(flag_layout, name=f"flags{stage}") for stage in range(2, 4 + Multiplier.LATENCY)]
+        shift2 = Signal(3)
+
+        marks = Signal(flag_layout)
+        m.d.comb += [marks.add.eq(valid1 & event1.add), marks.last.eq(valid1 & event1.last)]
+        m.d.comb += marks.maximum.eq(mode == PassMode.MAXIMUM)
+        for pair in range(lanes // 2):
+            with m.Switch(mode):
+                with m.Case(PassMode.BROADCAST):
+                    m.d.comb += marks.lanes[pair].eq(marks.add)
+                with m.Case(PassMode.RAW):
+                    m.d.comb += marks.lanes[pair].eq(marks.add & (event1.sub == pair))
+                with m.Default():
+                    m.d.comb += marks.lanes[pair].eq(marks.add & (~weights1.wide | (event1.sub == pair // 4)))
+
+        # The capture stage takes products, or, when nothing is on its way, a raw sum.
+        captured = Signal(flag_layout)
+        raw1 = Signal()
+        empty = Signal()
+        m.d.comb += [
+            raw1.eq(valid1 & (mode == PassMode.RAW)),
+            empty.eq(~Cat((stage.add | stage.last) for stage in flags).any()),
+        ]
+
+        # Everything moves together, or, when a finished sum has to wait, not at all.
+        move, take = Signal(), Signal()
+        m.d.comb += [
+            move.eq(~(captured.last & self.sums.valid)),
+            take.eq(move & (~raw1 | empty)),
+            self.event.ready.eq(take),
+            read_port.en.eq(take),
+            read_port.addr.eq(self.event.p.row),
+        ]
+        with m.If(take):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
-            m.d.sync += [
-                flags[0].add.eq(valid1 & event1.add),
-                flags[0].last.eq(valid1 & event1.last),
-                flags[0].raw.eq(weights1.mode == PassMode.RAW),
-                flags[0].maximum.eq(weights1.mode == PassMode.MAXIMUM),
-                flags[1].eq(flags[0]),
-            ]
-        fresh = Signal(init=1)  # the next addition starts a new sum
         with m.If(move):
-            with m.If(flags[1].last):
-                m.d.sync += fresh.eq(1)
-            with m.Elif(flags[1].add):
-                m.d.sync += fresh.eq(0)
-        m.d.comb += self.sums.valid.eq(flags[1].last)
+            m.d.sync += [
+                shift2.eq(weights1.shift),
+                flags[0].eq(Mux(raw1, 0, marks)),
+                captured.eq(Mux(raw1 & empty, marks, flags[-1])),
+            ]
+            for before, after in itertools.pairwise(flags):
+                m.d.sync += after.eq(before)
+
+        # The next addition starts a new maximum, in the lower and upper half of the lanes.
+        fresh = Signal(2, init=0b11)
+        with m.If(move):
+            for half in range(2):
+                part = captured.lanes[half * lanes // 4 : (half + 1) * lanes // 4]
+                with m.If(captured.last):
+                    m.d.sync += fresh[half].eq(1)
+                with m.Elif(part.any()):
+                    m.d.sync += fresh[half].eq(0)
+            with m.If(captured.last):
+                m.d.sync += self.sums.valid.eq(1)
+        with m.If(self.sums.ready & ~captured.last):
+            m.d.sync += self.sums.valid.eq(0)
 
         for lane in range(lanes):
-            # The count or raw sum that an elementwise, maximum or raw word has for this lane, and whether it has one.
+            # The count or raw sum that an elementwise, maximum or raw word has for this lane.
             narrow = Array(event1.word.word_select(tile * lanes + lane, 4) for tile in range(16 // lanes))[
                 event1.sub[0] if lanes < 16 else 0
             ]
@@ -102,38 +144,35 @@ class Lanes(wiring.Component):
             own = Mux(
                 weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
             )
-            mode = weights1.mode
-            mine = Signal(name=f"mine{lane}")
-            with m.Switch(mode):
-                with m.Case(PassMode.BROADCAST):
-                    m.d.comb += mine.eq(1)
-                with m.Case(PassMode.RAW):
-                    m.d.comb += mine.eq(event1.sub == lane // 2)
-                with m.Default():
-                    m.d.comb += mine.eq(~weights1.wide | (event1.sub == lane // 8))
+            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier()
             count = Signal(layouts.COUNT, name=f"count{lane}")
-            operand = Signal(signed(16), name=f"operand{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
-            raw_sum = Signal(signed(configuration.membrane_bits), name=f"raw{lane}")
-            enabled = [Signal(name=f"enabled{stage}_{lane}") for stage in (2, 3)]
-            product = Signal(signed(configuration.membrane_bits), name=f"product{lane}")
-            total = Signal(signed(configuration.membrane_bits), name=f"total{lane}")
-            m.d.comb += count.eq(Mux(mode == PassMode.BROADCAST, event1.count, own))
+            operand = Signal(signed(16), name=f"operand{lane}")
+            factor = Signal(signed(WEIGHT_BITS), name=f"factor{lane}")
+            product = Signal(signed(bits), name=f"product{lane}")
+            total = Signal(signed(bits), name=f"total{lane}")
+            following = Signal(signed(bits), name=f"following{lane}")
             with m.If(move):
                 m.d.sync += [
+                    count.eq(Mux(mode == PassMode.BROADCAST, event1.count, own)),
+                    # A maximum is multiplied by one on its way.
+                    weight.eq(Mux(marks.maximum, 1, read_port.data.word_select(lane, WEIGHT_BITS))),
                     # The shift comes before the multiplication, where it is narrower.
-                    operand.eq(count << weights1.shift),
-                    weight.eq(read_port.data.word_select(lane, WEIGHT_BITS)),
-                    raw_sum.eq(raw.as_signed()),
-                    enabled[0].eq(mine & valid1 & event1.add),
-                    enabled[1].eq(enabled[0]),
-                    product.eq(Mux(flags[0].raw, raw_sum, Mux(flags[0].maximum, operand, operand * weight))),
+                    operand.eq(count << shift2),
+                    factor.eq(weight),
+                    product.eq(Mux(raw1 & empty, raw.as_signed(), multiplier.p)),
+                    total.eq(following),
                 ]
-                m.d.sync += total.eq(self.sums.p[lane])
-            before = Mux(fresh, Mux(flags[1].maximum, _LOWEST, 0), total)
-            # A maximum is among counts, so nine bits decide it.
-            larger = product[:9].as_signed() > before[:9].as_signed()
-            m.d.comb += self.sums.p[lane].eq(
-                Mux(flags[1].maximum, Mux(enabled[1] & larger, product, before), before + Mux(enabled[1], product, 0))
-            )
+                with m.If(~Mux(raw1 & empty, marks.lanes[lane // 2], flags[-1].lanes[lane // 2])):
+                    m.d.sync += product.eq(0)
+                with m.If(captured.last):
+                    m.d.sync += [self.sums.p[lane].eq(following), total.eq(0)]
+            m.d.comb += [multiplier.enable.eq(move), multiplier.a.eq(operand), multiplier.b.eq(factor)]
+            # A maximum is among counts, so a count's bits decide it.
+            larger = fresh[lane * 2 // lanes] | (product[:_COUNT_BITS].as_signed() > total[:_COUNT_BITS].as_signed())
+            mine = captured.lanes[lane // 2]
+            added = (total + product)[:bits]
+            m.d.comb += following.eq(added)
+            with m.If(captured.maximum):
+                m.d.comb += following[:_COUNT_BITS].eq(Mux(mine & larger, product, total)[:_COUNT_BITS])
         return m

@@ -9,10 +9,21 @@ from amaranth.utils import ceil_log2
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
-from polyspike.spec.instructions import FIRE, OPCODE_BITS, OUTPUT, PASS_SLOTS, SHAPE, SOURCE, WEIGHTS, WINDOW, Format
+from polyspike.spec.instructions import (
+    COORDINATE_BITS,
+    FIRE,
+    OPCODE_BITS,
+    OUTPUT,
+    PASS_SLOTS,
+    SHAPE,
+    SOURCE,
+    WEIGHTS,
+    WINDOW,
+    Format,
+)
 
-#: A window's position inside its source; signed, because padding hangs over the border.
-COORDINATE = signed(15)
+#: A window's position inside its source; signed, because padding hangs over the border. See `spec.instructions`.
+COORDINATE = signed(COORDINATE_BITS)
 #: A decoded spike count.
 COUNT = signed(9)
 #: Nonzero marks of the counts in a word.
@@ -26,30 +37,73 @@ def instruction(format: Format) -> data.StructLayout:
     return data.StructLayout(fields)
 
 
-def descriptor(format: Format) -> wiring.Signature:
-    """Return the fields of an instruction as separate signals: what a register of that kind hands out."""
-    return wiring.Signature({field.name: Out(Shape(field.width, field.signed)) for field in format.fields})
+def address_bits(configuration: Configuration) -> int:
+    """Return the bits of a spike memory address. Addresses are sums, so they are cut to this width from the start."""
+    return int(ceil_log2(configuration.spike_depth))
 
 
-#: What SETUP derives from a pass: rows and addresses that would otherwise need a multiplier in every column.
-STEPS = wiring.Signature({"x": Out(16), "y": Out(16), "row_word": Out(5), "row_tap": Out(16), "row_line": Out(16)})
+def row_bits(configuration: Configuration) -> int:
+    """Return the bits of a weight row's number."""
+    return int(ceil_log2(configuration.weight_depth))
 
-#: The descriptors of one pass.
-PASS = wiring.Signature(
-    {
-        "source": Out(descriptor(SOURCE)),
-        "window": Out(descriptor(WINDOW)),
-        "weights": Out(descriptor(WEIGHTS)),
-        "steps": Out(STEPS),
+
+def channel_bits(configuration: Configuration) -> int:
+    """Return the bits of a channel's number in the parameter memory."""
+    return int(ceil_log2(configuration.param_depth))
+
+
+def descriptor(format: Format, configuration: Configuration) -> wiring.Signature:
+    """Return the fields of an instruction as separate signals, addresses as wide as the configuration needs them."""
+    sizes = {
+        (SOURCE, "origin"): address_bits,
+        (SOURCE, "row_pitch"): address_bits,
+        (SOURCE, "pixel_pitch"): address_bits,
+        (SOURCE, "time_pitch"): address_bits,
+        (OUTPUT, "base"): address_bits,
+        (OUTPUT, "row_pitch"): address_bits,
+        (OUTPUT, "pixel_pitch"): address_bits,
+        (OUTPUT, "time_pitch"): address_bits,
+        (WEIGHTS, "base"): row_bits,
+        (WEIGHTS, "tile_step"): row_bits,
+        (FIRE, "params"): channel_bits,
     }
-)
+    fields = {}
+    for field in format.fields:
+        size = sizes.get((format, field.name))
+        width = field.width if size is None else min(field.width, size(configuration))
+        fields[field.name] = Out(Shape(width, field.signed))
+    return wiring.Signature(fields)
 
-#: The descriptors of the layer that is being executed. Constant while it runs. Passes are members `pass0`, `pass1`
-#: rather than an array, which Amaranth 0.5 cannot flip inside a nested interface.
-LAYER = wiring.Signature(
-    {f"pass{slot}": Out(PASS) for slot in range(PASS_SLOTS)}
-    | {"output": Out(descriptor(OUTPUT)), "extent": Out(descriptor(SHAPE)), "fire": Out(descriptor(FIRE))}
-)
+
+def steps(configuration: Configuration) -> wiring.Signature:
+    """Return what SETUP derives from a pass: rows and addresses that would need a multiplier in every column."""
+    address, row = address_bits(configuration), row_bits(configuration)
+    return wiring.Signature(
+        {"x": Out(address), "y": Out(address), "row_word": Out(5), "row_tap": Out(row), "row_line": Out(row)}
+    )
+
+
+def layer(configuration: Configuration) -> wiring.Signature:
+    """Return the descriptors of the layer that is being executed. Constant while it runs.
+
+    Passes are members `pass0`, `pass1` rather than an array, which Amaranth 0.5 cannot flip inside a nested interface.
+    """
+    one = wiring.Signature(
+        {
+            "source": Out(descriptor(SOURCE, configuration)),
+            "window": Out(descriptor(WINDOW, configuration)),
+            "weights": Out(descriptor(WEIGHTS, configuration)),
+            "steps": Out(steps(configuration)),
+        }
+    )
+    return wiring.Signature(
+        {f"pass{slot}": Out(one) for slot in range(PASS_SLOTS)}
+        | {
+            "output": Out(descriptor(OUTPUT, configuration)),
+            "extent": Out(descriptor(SHAPE, configuration)),
+            "fire": Out(descriptor(FIRE, configuration)),
+        }
+    )
 
 
 def passes(layer: Any) -> list[Any]:
@@ -65,33 +119,67 @@ def select(m: Module, slots: list[Any], slot: Value, name: str) -> Any:
     return chosen
 
 
-#: One output position of one tile: what a column needs to know to work on it.
-ITEM = data.StructLayout(
-    {
-        "window": data.ArrayLayout(
-            data.StructLayout({"origin": ADDRESS_BITS, "y": COORDINATE, "x": COORDINATE, "row": 16}), PASS_SLOTS
-        ),
-        "output": ADDRESS_BITS,
-        "params": 16,
-        "tile": 10,
-    }
-)
+def item(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of one output position of one tile: what a column needs to know to work on it."""
+    address = address_bits(configuration)
+    window = data.StructLayout({"origin": address, "y": COORDINATE, "x": COORDINATE, "row": row_bits(configuration)})
+    return data.StructLayout(
+        {
+            "window": data.ArrayLayout(window, PASS_SLOTS),
+            "output": address,
+            "params": channel_bits(configuration),
+            "tile": 10,
+        }
+    )
 
-#: A fetched spike word on its way to the gather. `marks` has a bit for each nonzero count; `sub` tells which lanes an
-#: elementwise or raw word is for; `last` ends the sum of a position and timestep.
-FETCHED = data.StructLayout({"word": WORD_BITS, "marks": MARKS, "row": 16, "slot": 1, "sub": 3, "last": 1})
 
-#: One addition: weight row and count for all lanes, or a word whose counts go to the lanes one by one.
-EVENT = data.StructLayout({"row": 16, "count": COUNT, "word": WORD_BITS, "slot": 1, "sub": 3, "add": 1, "last": 1})
+def fetched(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of a fetched spike word on its way to the gather.
+
+    `marks` has a bit for each nonzero count; `sub` tells which lanes an elementwise or raw word is for; `last` ends
+    the sum of a position and timestep.
+    """
+    return data.StructLayout(
+        {"word": WORD_BITS, "marks": MARKS, "row": row_bits(configuration), "slot": 1, "sub": 3, "last": 1}
+    )
+
+
+def event(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of one addition: row and count for all lanes, or a word whose counts go to lanes one by one."""
+    return data.StructLayout(
+        {
+            "row": row_bits(configuration),
+            "count": COUNT,
+            "word": WORD_BITS,
+            "slot": 1,
+            "sub": 3,
+            "add": 1,
+            "last": 1,
+        }
+    )
+
 
 #: What stays of an event when its operands are in the lanes.
 EVENT_FLAGS = data.StructLayout({"add": 1, "last": 1, "raw": 1, "maximum": 1})
 
-#: What the fire unit needs to know of a sum.
-TAG = data.StructLayout({"output": ADDRESS_BITS, "params": 16, "upper": 1, "first": 1, "last": 1})
 
-#: A write to the spike memory; `mask` enables the lower and upper half of the word.
-SPIKE_WRITE = data.StructLayout({"address": ADDRESS_BITS, "data": WORD_BITS, "mask": 2})
+def tag(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of what the fire unit needs to know of a sum."""
+    return data.StructLayout(
+        {
+            "output": address_bits(configuration),
+            "params": channel_bits(configuration),
+            "upper": 1,
+            "first": 1,
+            "last": 1,
+        }
+    )
+
+
+def spike_write(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of a write to the spike memory; `mask` enables the lower and upper half of the word."""
+    return data.StructLayout({"address": address_bits(configuration), "data": WORD_BITS, "mask": 2})
+
 
 #: One word that the host writes into a column's memories.
 COLUMN_WRITE = data.StructLayout({"address": ADDRESS_BITS, "data": WORD_BITS})

@@ -36,16 +36,16 @@ _PRODUCTS = 3 * PASS_SLOTS
 class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
-    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds 6 cycles of SETUP and 2 more to its first
-    item, and 1 after the last column is idle.
+    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds 6 cycles of SETUP, one a column and 3 more to
+    its first item, and 5 after the last column is idle.
 
     Members
     -------
     run : ``In(stream.Signature(RUN_REQUEST))``
     done : ``Out(1)``, high for one cycle when a request has been executed
     running : ``Out(1)``, high while RUN is being executed
-    layer : ``Out(LAYER)``, the descriptors
-    item0, item1, ... : ``Out(stream.Signature(ITEM))``, one a column
+    layer : ``Out(layer(configuration))``, the descriptors
+    item0, item1, ... : ``Out(stream.Signature(item(configuration)))``, one a column
     idle : ``In(columns)``, from the columns
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the program memory
     """
@@ -57,12 +57,15 @@ class Sequencer(wiring.Component):
                 "run": In(stream.Signature(RUN_REQUEST)),
                 "done": Out(1),
                 "running": Out(1),
-                "layer": Out(layouts.LAYER),
+                "layer": Out(layouts.layer(configuration)),
                 "idle": In(configuration.columns),
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
             }
-            | {f"item{column}": Out(stream.Signature(layouts.ITEM)) for column in range(configuration.columns)}
+            | {
+                f"item{column}": Out(stream.Signature(layouts.item(configuration)))
+                for column in range(configuration.columns)
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -95,6 +98,8 @@ class Sequencer(wiring.Component):
             connect(m, getattr(dealer, f"item{column}"), flipped(getattr(self, f"item{column}")))
             items.append(getattr(dealer, f"item{column}").valid)
 
+        wait = Signal(range(max(4, self.configuration.columns) + 1))
+        done = Signal()  # all columns were idle in the cycle before
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(1)
@@ -134,23 +139,36 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.running.eq(1)
                 m.d.sync += product.eq(product + 1)
                 with m.If(product == _PRODUCTS - 1):
+                    m.next = "SPREAD"
+            with m.State("SPREAD"):
+                # The descriptors reach the last column; see Engine.
+                m.d.comb += self.running.eq(1)
+                m.d.sync += wait.eq(wait + 1)
+                with m.If(wait == self.configuration.columns):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += [self.running.eq(1), dealer.start.eq(1)]
+                m.d.sync += wait.eq(0)
                 m.next = "DEAL"
             with m.State("DEAL"):
                 m.d.comb += self.running.eq(1)
                 with m.If(dealer.done):
+                    m.d.sync += wait.eq(0)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += self.running.eq(1)
-                with m.If(self.idle.all() & ~Cat(items).any()):
+                # The last item needs two cycles to show in its column.
+                m.d.sync += [done.eq(self.idle.all() & ~Cat(items).any()), wait.eq(Mux(done, wait + 1, 0))]
+                with m.If(wait == 3):
+                    m.d.sync += wait.eq(0)
                     m.next = "FETCH"
         return m
 
     def _setup(self, m: Module, product: Signal) -> None:
         """Work off the products of STEPS, one a cycle, on one multiplier."""
-        small, large, result = Signal(7), Signal(16), Signal(16)
+        small = Signal(7)
+        large = Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)))
+        result = Signal.like(large)
         m.d.comb += result.eq(small * large)
         factors = []
         for each in layouts.passes(self.layer):

@@ -5,10 +5,13 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
+from polyspike.spec.configuration import WORD_BITS
 
 from . import layouts
 from .arbiter import RoundRobin
+
+#: Cycles from a read's transfer to its word, where the configuration is not compact.
+READ_LATENCY = 3
 
 
 class SpikeMemory(wiring.Component):
@@ -19,28 +22,33 @@ class SpikeMemory(wiring.Component):
     once: those that work on different tiles of one position see the same events, so they ask in step, and the port's
     bandwidth counts once for all of them.
 
-    Rate: one write and, on each port, one address a cycle. Latency: 2 cycles from a read's transfer to its word
-    (`fetch.READ_LATENCY`); a word can be read in the cycle after its write.
+    Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
+    to its word, in a compact configuration 1, and there the word stays until the next read; a word can be read
+    in the cycle after its write.
 
     Members
     -------
-    write0, write1, ... : ``In(stream.Signature(SPIKE_WRITE))``, one a column
-    read0, read1, ... : ``In(stream.Signature(16))``, one a column
+    write0, write1, ... : ``In(stream.Signature(spike_write(configuration)))``, one a column
+    read0, read1, ... : ``In(stream.Signature(address_bits))``, one a column
     word0, word1, ... : ``Out(64)``, the word a column has read
-    host_write : ``In(stream.Signature(SPIKE_WRITE))``
-    host_read : ``In(stream.Signature(16))``
+    host_write : ``In(stream.Signature(spike_write(configuration)))``
+    host_read : ``In(stream.Signature(address_bits))``
+    hold : ``In(1)``, where the configuration is compact: the column still needs its word, so the host has to wait
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
     """
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         members: dict[str, object] = {}
+        address = layouts.address_bits(configuration)
         for column in range(configuration.columns):
-            members[f"write{column}"] = In(stream.Signature(layouts.SPIKE_WRITE))
-            members[f"read{column}"] = In(stream.Signature(ADDRESS_BITS))
+            members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
+            members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
-        members["host_write"] = In(stream.Signature(layouts.SPIKE_WRITE))
-        members["host_read"] = In(stream.Signature(ADDRESS_BITS))
+        if configuration.compact:
+            members["hold"] = In(1)
+        members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
+        members["host_read"] = In(stream.Signature(address))
         members["host_word"] = Out(WORD_BITS)
         members["host_word_valid"] = Out(1)
         super().__init__(members)
@@ -48,45 +56,60 @@ class SpikeMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
         m = Module()
-        columns, ports = self.configuration.columns, self.configuration.read_ports
+        configuration = self.configuration
+        columns, ports = configuration.columns, configuration.read_ports
         writers = [getattr(self, f"write{column}") for column in range(columns)] + [self.host_write]
-        m.submodules.write_arbiter = writing = RoundRobin(layouts.SPIKE_WRITE, len(writers))
+        m.submodules.write_arbiter = writing = RoundRobin(layouts.spike_write(configuration), len(writers))
         for index, writer in enumerate(writers):
             connect(m, flipped(writer), getattr(writing, f"i{index}"))
         m.d.comb += writing.o.ready.eq(1)
+        # Registers on both sides of the memory, unless every cell counts.
+        write_item, write_valid = Signal.like(writing.o.p.item), Signal()
+        (m.d.comb if configuration.compact else m.d.sync).__iadd__(
+            [write_item.eq(writing.o.p.item), write_valid.eq(writing.o.valid)]
+        )
 
         for port in range(ports):
             copy = memory.Memory(shape=WORD_BITS, depth=self.configuration.spike_depth, init=[])
             m.submodules[f"copy{port}"] = copy
             write = copy.write_port(granularity=WORD_BITS // 2)
             m.d.comb += [
-                write.addr.eq(writing.o.p.item.address),
-                write.data.eq(writing.o.p.item.data),
-                write.en.eq(writing.o.p.item.mask & writing.o.valid.replicate(2)),
+                write.addr.eq(write_item.address),
+                write.data.eq(write_item.data),
+                write.en.eq(write_item.mask & write_valid.replicate(2)),
             ]
             mine = range(port, columns, ports)
             readers = [getattr(self, f"read{column}") for column in mine]
             if port == 0:
                 readers.append(self.host_read)
-            m.submodules[f"read_arbiter{port}"] = reading = RoundRobin(ADDRESS_BITS, len(readers))
+            m.submodules[f"read_arbiter{port}"] = reading = RoundRobin(
+                layouts.address_bits(configuration), len(readers)
+            )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
+                allowed = ~self.hold if configuration.compact and reader is self.host_read else 1
                 same = reading.o.valid & (reader.payload == reading.o.p.item)
                 m.d.comb += [
                     asked.payload.eq(reader.payload),
-                    asked.valid.eq(reader.valid),
-                    reader.ready.eq(asked.ready | same),
+                    asked.valid.eq(reader.valid & allowed),
+                    reader.ready.eq((asked.ready | same) & allowed),
                 ]
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
-            m.d.comb += [reading.o.ready.eq(1), read.addr.eq(reading.o.p.item)]
-            m.d.sync += word.eq(read.data)
+            m.d.comb += reading.o.ready.eq(1)
+            if configuration.compact:
+                m.d.comb += [read.addr.eq(reading.o.p.item), read.en.eq(reading.o.valid), word.eq(read.data)]
+            else:
+                address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
+                m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
+                m.d.comb += read.addr.eq(address)
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             if port == 0:
-                on_its_way = Signal()
-                m.d.sync += [
-                    on_its_way.eq(self.host_read.valid & self.host_read.ready),
-                    self.host_word_valid.eq(on_its_way),
-                ]
+                on_its_way = self.host_read.valid & self.host_read.ready
+                if not configuration.compact:
+                    for stage in range(READ_LATENCY - 1):
+                        before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
+                        m.d.sync += on_its_way.eq(before)
+                m.d.sync += self.host_word_valid.eq(on_its_way)
                 m.d.comb += self.host_word.eq(word)
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from polyspike.spec import Configuration
 from polyspike.spec.configuration import ADDRESS_BITS, WORD_BITS
 from polyspike.spec.registers import InputLayout
 
@@ -30,12 +31,18 @@ class Unpacker(wiring.Component):
     -------
     layout : ``In(LAYOUT)``, constant while a payload is under way
     parts : ``In(stream.Signature(PART))``, words of payloads
-    words : ``Out(stream.Signature(SPIKE_WRITE))``, words for the spike memory
+    words : ``Out(stream.Signature(spike_write(configuration)))``, words for the spike memory
     """
 
-    layout: In(LAYOUT)
-    parts: In(stream.Signature(PART))
-    words: Out(stream.Signature(layouts.SPIKE_WRITE))
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        super().__init__(
+            {
+                "layout": In(LAYOUT),
+                "parts": In(stream.Signature(PART)),
+                "words": Out(stream.Signature(layouts.spike_write(configuration))),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""

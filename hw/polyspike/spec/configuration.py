@@ -57,6 +57,9 @@ class Configuration:
     fire_width: int = 1
     #: Widest spike count the fire units can emit, in bits.
     count_bits: int = 8
+    #: 1: what lanes do each for themselves - counts of elementwise words, maxima, raw sums, firing - is done one lane
+    #: after the other, with a fraction of the logic; 0: at once. Then `prefetch` is not used.
+    compact: int = 0
     #: Width of a membrane potential, in bits.
     membrane_bits: int = 24
     #: Words each column fetches ahead.
@@ -95,6 +98,11 @@ class Configuration:
             "1, 2 or 4 and no more than there are columns",
         )
         need(self.fire_width in (1, 2), "fire_width", "1 or 2")
+        need(
+            self.compact == 0 or (self.compact == 1 and self.columns == 1 and self.lanes == 8 and self.fire_width == 1),
+            "compact",
+            "0, or 1 with one column of 8 lanes and fire_width 1",
+        )
         need(self.count_bits in (4, 8), "count_bits", "4 or 8")
         need(16 <= self.membrane_bits <= 32, "membrane_bits", "from 16 to 32")
         need(_is_power_of_two(self.prefetch) and 4 <= self.prefetch <= 64, "prefetch", "4, 8, 16, 32 or 64")
@@ -158,10 +166,11 @@ TINY = Configuration(
     name="tiny",
     columns=1,
     lanes=8,
-    weight_depth=1024,
+    weight_depth=2048,
     spike_depth=1024,
     param_depth=256,
     program_depth=256,
+    compact=1,
     frame_words=16,
     rx_bytes=512,
     unpacker=0,

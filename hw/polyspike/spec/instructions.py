@@ -24,7 +24,8 @@ columns; a group works on one output tile of `L` channels, the columns of a grou
                 fire(membrane_sum, parameters[params + round * L + lane], t)   # by the fire kind
 
 `origin` is the address of the window's top left tap at output position (0, 0), so it already has
-`pad_y * row_pitch + pad_x * pixel_pitch` subtracted. All address arithmetic wraps at 16 bits.
+`pad_y * row_pitch + pad_x * pixel_pitch` subtracted. All address arithmetic wraps at the depth of its memory. `iy` and
+`ix` must stay within -2048 and 2047, which they do wherever a window starts inside its padded source.
 
 Pass modes (`N` = counts a word: 16, or 8 where `wide`; a count is `code - 2^B` when `code > positive`, else `code`, so
 zero is always code 0 and any range of at most `2^B` values can be expressed):
@@ -33,7 +34,8 @@ zero is always code 0 and any range of at most `2^B` values can be expressed):
                added to all lanes.
 `ELEMENTWISE`  row_tap = 1, row_word = 0, tile_offset = (tile * L) // N words. Lane l takes count `(tile * L + l) % N`
                of word `l // N` of its tile (so `words` is `ceil(L / N)`), times its weight in row `row`.
-`MAXIMUM`      As ELEMENTWISE, but the lane keeps the largest count instead of a sum, starting from -128; no weights.
+`MAXIMUM`      As ELEMENTWISE, but the lane keeps the largest count instead of a sum; no weights, and 0 where the window
+               lies outside altogether. A RUN with a MAXIMUM pass has no other pass.
 `RAW`          tile_offset = tile * L / 2 words, `words` = L / 2. Word w holds two signed 32-bit sums for lanes 2w and
                2w + 1, which are added as they are. This continues sums that a `RAW` fire wrote, where a layer's
                weights come in parts.
@@ -61,6 +63,9 @@ from .configuration import ADDRESS_BITS, WORD_BITS
 from .errors import CompileError, FileFormatError
 
 OPCODE_BITS = 4
+
+#: Signed bits of a tap's place in its source: `y * stride_y - pad_y + ky`, and the same in x, must fit.
+COORDINATE_BITS = 12
 
 #: Passes (sources of events) one RUN can add up before it fires.
 PASS_SLOTS = 2

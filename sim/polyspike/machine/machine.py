@@ -276,8 +276,9 @@ class Machine:
         for slot in range(self._single[SHAPE.name]["passes"]):
             source, window, weights = (self._slots[slot][each.name] for each in (SOURCE, WINDOW, WEIGHTS))
             mode = PassMode(weights["mode"])
-            if mode is PassMode.MAXIMUM and slot == 0:
+            if mode is PassMode.MAXIMUM:
                 total += _LOWEST
+            touched = np.zeros(len(y), bool)
             per_word = 8 if weights["wide"] else 16
             row_tap = weights["words"] * per_word if mode is PassMode.BROADCAST else 1
             row_word = per_word if mode is PassMode.BROADCAST else 0
@@ -292,6 +293,7 @@ class Machine:
                     iy = y * window["stride_y"] - window["pad_y"] + ky
                     ix = x * window["stride_x"] - window["pad_x"] + kx
                     inside = (iy >= 0) & (iy < window["height"]) & (ix >= 0) & (ix < window["width"])
+                    touched |= inside
                     tap = 0 if weights["shared"] else ky * window["kernel_w"] + kx
                     for w in range(weights["words"]):
                         address = (
@@ -307,6 +309,8 @@ class Machine:
                         total[inside] = self._check(
                             self._accumulate(column, mode, weights, total[inside], address, row, w, tile)
                         )
+            if mode is PassMode.MAXIMUM:
+                total[~touched] = 0
         return total
 
     def _accumulate(

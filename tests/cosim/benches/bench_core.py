@@ -28,8 +28,8 @@ async def digits(dut: Any) -> None:
     transport = await start_link(dut)
 
     def connect(configuration: Configuration) -> Connection:
-        link = Link(transport, frame_words=configuration.frame_words)
-        return Connection(link, "the emitted Verilog in cocotb", transport.close)
+        link = Link(transport, frame_words=configuration.frame_words, rx_bytes=configuration.rx_bytes)
+        return Connection(link, configuration, "the emitted Verilog in cocotb", transport.close)
 
     def host(device: WordDevice, path: Path) -> None:
         program = load_program(path)

@@ -1,0 +1,73 @@
+"""Blocks of an FPGA that synthesis does not use well by itself, each beside a generic version that does the same.
+
+The platform that a design is elaborated for says which one is taken; without a platform it is the generic one. The
+instantiated ones are checked against the generic ones in tests/gateware/test_primitives.py.
+"""
+
+from typing import Any
+
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+def family(platform: Any) -> str:
+    """Return the family of FPGAs that a platform is of: "ecp5", "ice40", "gowin", or "" for any other and for none."""
+    device = str(getattr(platform, "device", "")).lower()
+    for prefix, name in (("lfe5", "ecp5"), ("ice40", "ice40"), ("gw", "gowin")):
+        if device.startswith(prefix):
+            return name
+    return ""
+
+
+class Multiplier(wiring.Component):
+    """A signed multiplier with registers before, inside and behind it.
+
+    Rate: a product each enabled cycle. Latency: 3 enabled cycles (`LATENCY`).
+
+    Members
+    -------
+    enable : ``In(1)``, moves the pipeline
+    a : ``In(signed(16))``; b : ``In(signed(8))``
+    p : ``Out(signed(24))``, the product
+    """
+
+    #: Enabled cycles from the factors to their product.
+    LATENCY = 3
+
+    enable: In(1)
+    a: In(signed(16))
+    b: In(signed(8))
+    p: Out(signed(24))
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build the block."""
+        m = Module()
+        if family(platform) == "ecp5":
+            m.submodules.multiplier = self._mult18x18d()
+            return m
+        a, b, inside = Signal(signed(16)), Signal(signed(8)), Signal(signed(24))
+        with m.If(self.enable):
+            m.d.sync += [a.eq(self.a), b.eq(self.b), inside.eq(a * b), self.p.eq(inside)]
+        return m
+
+    def _mult18x18d(self) -> Instance:
+        """Return a MULT18X18D of the ECP5 with all of its registers, clocked by CLK0 and enabled by CE0."""
+        arguments: dict[str, Any] = {}
+        for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+            arguments[f"p_REG_{register}_CLK"] = "CLK0"
+            arguments[f"p_REG_{register}_CE"] = "CE0"
+            arguments[f"p_REG_{register}_RST"] = "RST0"
+        for number in range(4):
+            arguments[f"i_CLK{number}"] = ClockSignal() if number == 0 else Const(0)
+            arguments[f"i_CE{number}"] = self.enable if number == 0 else Const(1)
+            arguments[f"i_RST{number}"] = Const(0)
+        for name, factor in (("A", self.a), ("B", self.b)):
+            arguments[f"i_SIGNED{name}"] = Const(1)
+            arguments[f"i_SOURCE{name}"] = Const(0)
+            for bit in range(18):
+                arguments[f"i_{name}{bit}"] = factor[min(bit, len(factor) - 1)]
+        for bit in range(len(self.p)):
+            arguments[f"o_P{bit}"] = self.p[bit]
+        # The products are read after initialization, which the host does: the global reset is not needed.
+        return Instance("MULT18X18D", p_GSR="DISABLED", p_RESETMODE="SYNC", **arguments)
