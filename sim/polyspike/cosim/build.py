@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from amaranth.hdl import Value
+from amaranth.lib.wiring import In
+
 from polyspike.gateware.verilog import synthesize, verilog
 from polyspike.spec import Configuration, DeviceError
 
