@@ -56,6 +56,10 @@ def test_run_predicts_what_the_float_network_does(folder: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     written = json.loads(result.read_text())
     assert written["integers_differing"] == 0
+    rates = written["rates"]
+    assert rates["cycles"] == 12 * rates["cycles_per_image"] > 0
+    assert f"core: {round(rates['cycles_per_image']):,} cycles an image\n" in printed
+    assert f"end to end: {rates['images_per_second']:.1f} images/s\n" in printed
     # Per image: input 64, convolution 8 x 8 x 8, pooling 8 x 4 x 4, three membranes.
     assert written["integers_compared"] == 12 * (64 + 512 + 128 + 3)
     assert written["accuracy"] >= 0.75

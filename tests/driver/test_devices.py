@@ -1,5 +1,6 @@
 """What every device must do alike. A device of any kind joins by its url."""
 
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 from golden.networks import a_layer, an_input
 from polyspike import compiler
 from polyspike.compiler.program import Program
+from polyspike.cosim.board import SimulatedSerialBoard
+from polyspike.cosim.device import simulated_core
 from polyspike.driver import Device, compare, open_device
+from polyspike.driver.server import Server, SharedTransport
 from polyspike.network import CountRange, Network, Synapse
 from polyspike.spec import LARGE, TINY, ConfigurationError, DeviceError, FileFormatError, InputError
 
-#: Devices under test.
-URLS = ["golden", "machine", "sim"]
+#: Devices under test: urls, or the names of fixtures that have one.
+DEVICES = ["golden", "machine", "sim", "board", "serial_url", "tcp_url"]
 
 
 def small_network() -> Network:
@@ -44,9 +48,36 @@ def program() -> Program:
     return compiler.compile(small_network(), TINY)
 
 
-@pytest.fixture(params=URLS)
-def device(request: pytest.FixtureRequest):
-    with open_device(request.param, TINY) as device:
+@pytest.fixture(scope="module")
+def serial_url():
+    """A board on a serial port: the board's top, bit by bit, at the other end of a pseudo-terminal."""
+    with SimulatedSerialBoard(TINY) as board:
+        yield f"serial:{board.path}"
+
+
+@pytest.fixture(scope="module")
+def tcp_url():
+    """A simulated core on another machine."""
+    token = secrets.token_urlsafe()
+    shared = SharedTransport(simulated_core(TINY))
+    with (
+        Server(lambda: shared, TINY.frame_words, token, log=[].append) as server,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("POLYSPIKE_TOKEN", token)
+        server.start()
+        yield "tcp:{}:{}".format(*server.address)
+
+
+@pytest.fixture(params=DEVICES)
+def url(request: pytest.FixtureRequest) -> str:
+    name = request.param
+    return request.getfixturevalue(name) if name.endswith("_url") else name
+
+
+@pytest.fixture
+def device(url: str):
+    with open_device(url, TINY) as device:
         yield device
 
 
@@ -151,19 +182,18 @@ def test_events_and_cycles_are_counted(device: Device, program: Program) -> None
     assert device.counters().cycles == 0
 
 
-def test_a_closed_device_says_so(program: Program) -> None:
-    for url in URLS:
-        device = open_device(url, TINY)
-        device.close()
-        device.close()
-        for use in (
-            lambda device: device.load(program),
-            lambda device: device.infer(IMAGES),
-            lambda device: device.counters(),
-            lambda device: device.reset(),
-        ):
-            with pytest.raises(DeviceError, match=r"is closed"):
-                use(device)
+def test_a_closed_device_says_so(url: str, program: Program) -> None:
+    device = open_device(url, TINY)
+    device.close()
+    device.close()
+    for use in (
+        lambda device: device.load(program),
+        lambda device: device.infer(IMAGES),
+        lambda device: device.counters(),
+        lambda device: device.reset(),
+    ):
+        with pytest.raises(DeviceError, match=r"is closed"):
+            use(device)
 
 
 def test_identity_names_the_configuration(device: Device) -> None:

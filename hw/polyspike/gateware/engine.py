@@ -11,10 +11,10 @@ from polyspike.spec.registers import COUNTERS
 
 from . import layouts
 from .column import Column
+from .compact_column import CompactColumn
 from .link import RUN_LAYOUT, request_layout
 from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
-from .serial_column import SerialColumn
 from .spike_memory import SpikeMemory
 from .unpacker import Unpacker
 
@@ -75,7 +75,7 @@ class Engine(wiring.Component):
         columns = []
         before = sequencer.layer
         for index in range(configuration.columns):
-            column = SerialColumn(configuration) if configuration.serial else Column(configuration)
+            column = CompactColumn(configuration) if configuration.compact else Column(configuration)
             m.submodules[f"column{index}"] = column
             columns.append(column)
             if configuration.columns == 1:
@@ -90,7 +90,7 @@ class Engine(wiring.Component):
                 connect(m, layer, column.layer)
                 before = layer
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
-            if configuration.serial:
+            if configuration.compact:
                 m.d.comb += spikes.hold.eq(column.hold)
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
@@ -100,7 +100,9 @@ class Engine(wiring.Component):
         self._host(m, sequencer, spikes, columns)
         return m
 
-    def _host(self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | SerialColumn]) -> None:
+    def _host(
+        self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | CompactColumn]
+    ) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response
         space, address, word = request.p.space, request.p.address, request.p.data
@@ -109,9 +111,10 @@ class Engine(wiring.Component):
         waiting, answered = Signal(), Signal()
         reading = request.valid & ~request.p.write & ~waiting
 
-        # Memories of the sequencer and the columns are written through registers, from column to column like the layer.
-        m.d.sync += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
-        m.d.sync += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
+        # Memories of the sequencer and of several columns are written through registers, from column to column.
+        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
+        domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         shape = data.StructLayout(
             {"write": layouts.COLUMN_WRITE, "weights": self.configuration.columns, "params": self.configuration.columns}
         )
@@ -125,7 +128,7 @@ class Engine(wiring.Component):
         ]
         for index, column in enumerate(columns):
             source, passed = passed, Signal(shape, name=f"host_write{index}")
-            m.d.sync += passed.eq(source)
+            domain += passed.eq(source)
             m.d.comb += [
                 column.write.eq(passed.write),
                 column.write_weights.eq(passed.weights[index]),
@@ -188,7 +191,7 @@ class Engine(wiring.Component):
         with m.If(response.valid & response.ready):
             m.d.sync += [waiting.eq(0), answered.eq(0)]
 
-    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | SerialColumn]) -> Cat:
+    def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | CompactColumn]) -> Cat:
         """Return how much each counter goes up."""
         running = Signal()
         m.d.sync += running.eq(sequencer.running)

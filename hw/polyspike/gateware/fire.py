@@ -15,6 +15,9 @@ from . import layouts
 #: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
 _EMITTED_BITS = 16
 
+#: Bits of block RAM that are written together, on the devices that this column is for.
+_BYTE = 9
+
 
 class Threshold(wiring.Component):
     """A pipeline that finds clip(floor(v / theta), -lo, n_pos) and the membrane after its reset, without a divider.
@@ -277,29 +280,40 @@ class Fire(wiring.Component):
         bits, group_bits = configuration.membrane_bits, layouts.group_bits(configuration)
         rows = configuration.param_depth // configuration.fire_width
 
-        # Parameters: two memories, because the host writes them in two words.
-        pair = data.StructLayout({"theta": configuration.threshold_bits, "bias": signed(bits)})
-        weighing = memory.Memory(shape=pair, depth=rows, init=[])
-        starting = memory.Memory(shape=signed(bits), depth=rows, init=[])
-        m.submodules[f"weighing{lane}"], m.submodules[f"starting{lane}"] = weighing, starting
-        row_read = (tag.params >> width_bits) + group
-        for part, bank in enumerate((weighing, starting)):
-            port = bank.write_port()
-            channel = self.write.address >> 1
-            mine = (channel[:width_bits] == lane) if width_bits else 1
-            m.d.comb += [
-                port.addr.eq(channel >> width_bits),
-                port.en.eq(self.write_enable & (self.write.address[0] == part) & mine),
-            ]
-            if part == 0:
-                m.d.comb += [
-                    port.data.theta.eq(self.write.data[:32]),
-                    port.data.bias.eq(self.write.data[32:].as_signed()),
-                ]
-            else:
-                m.d.comb += port.data.eq(self.write.data[:32].as_signed())
-        params, start = weighing.read_port(), starting.read_port()
-        m.d.comb += [params.addr.eq(row_read), start.addr.eq(row_read), params.en.eq(move), start.en.eq(move)]
+        # Parameters: the host writes them in two words, so both parts are whole bytes of block RAM, which have 9 bits.
+        def padding(*used: int) -> int:
+            return -sum(used) % _BYTE
+
+        pair = data.StructLayout(
+            {
+                "theta": configuration.threshold_bits,
+                "bias": signed(bits),
+                "unused": padding(configuration.threshold_bits, bits),
+            }
+        )
+        record = data.StructLayout({"pair": pair, "start": signed(bits), "unused": padding(bits)})
+        bank = memory.Memory(shape=record.size, depth=rows, init=[])
+        m.submodules[f"parameters{lane}"] = bank
+        read, write = bank.read_port(), bank.write_port(granularity=_BYTE)
+        params = data.View(record, read.data)
+        channel, part = self.write.address >> 1, self.write.address[0]
+        mine = self.write_enable & ((channel[:width_bits] == lane) if width_bits else 1)
+        written = Signal(record, name=f"written{lane}")
+        m.d.comb += [
+            read.addr.eq((tag.params >> width_bits) + group),
+            read.en.eq(move),
+            written.pair.theta.eq(self.write.data[:32]),
+            written.pair.bias.eq(self.write.data[32:].as_signed()),
+            written.start.eq(self.write.data[:32].as_signed()),
+            write.addr.eq(channel >> width_bits),
+            write.data.eq(written),
+            write.en.eq(
+                Cat(
+                    (mine & ~part).replicate(pair.size // _BYTE),
+                    (mine & part).replicate((record.size - pair.size) // _BYTE),
+                )
+            ),
+        ]
 
         # What a lane keeps from one timestep to the next.
         kept = data.StructLayout({"rest": signed(bits), "emitted": _EMITTED_BITS})
@@ -323,10 +337,10 @@ class Fire(wiring.Component):
         with m.If(move):
             m.d.sync += [
                 sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
-                sum1.eq(sum0 + Mux(raw, 0, params.data.bias)),
-                before1.eq(Mux(raw, 0, Mux(carry[0].first, start.data, keep_read.data.rest))),
+                sum1.eq(sum0 + Mux(raw, 0, params.pair.bias)),
+                before1.eq(Mux(raw, 0, Mux(carry[0].first, params.start, keep_read.data.rest))),
                 emitted1.eq(emitted0),
-                theta1.eq(params.data.theta),
+                theta1.eq(params.pair.theta),
                 lo.eq(Mux(self.fire.rectified & (emitted0 < n_neg), emitted0, n_neg)),
                 threshold.i.v.eq(sum1 + before1),
                 threshold.i.theta.eq(theta1),

@@ -10,8 +10,7 @@ from polyspike.spec.configuration import WORD_BITS
 from . import layouts
 from .arbiter import RoundRobin
 
-
-#: Cycles from a read's transfer to its word, where the configuration is not serial.
+#: Cycles from a read's transfer to its word, where the configuration is not compact.
 READ_LATENCY = 3
 
 
@@ -24,7 +23,7 @@ class SpikeMemory(wiring.Component):
     bandwidth counts once for all of them.
 
     Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
-    to its word, in a serial configuration 1, and there the word stays until the next read; a word can be read
+    to its word, in a compact configuration 1, and there the word stays until the next read; a word can be read
     in the cycle after its write.
 
     Members
@@ -34,7 +33,7 @@ class SpikeMemory(wiring.Component):
     word0, word1, ... : ``Out(64)``, the word a column has read
     host_write : ``In(stream.Signature(spike_write(configuration)))``
     host_read : ``In(stream.Signature(address_bits))``
-    hold : ``In(1)``, where the configuration is serial: the column still needs its word, so the host has to wait
+    hold : ``In(1)``, where the configuration is compact: the column still needs its word, so the host has to wait
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
     """
 
@@ -46,7 +45,7 @@ class SpikeMemory(wiring.Component):
             members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
             members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
-        if configuration.serial:
+        if configuration.compact:
             members["hold"] = In(1)
         members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
         members["host_read"] = In(stream.Signature(address))
@@ -66,7 +65,7 @@ class SpikeMemory(wiring.Component):
         m.d.comb += writing.o.ready.eq(1)
         # Registers on both sides of the memory, unless every cell counts.
         write_item, write_valid = Signal.like(writing.o.p.item), Signal()
-        (m.d.comb if configuration.serial else m.d.sync).__iadd__(
+        (m.d.comb if configuration.compact else m.d.sync).__iadd__(
             [write_item.eq(writing.o.p.item), write_valid.eq(writing.o.valid)]
         )
 
@@ -88,7 +87,7 @@ class SpikeMemory(wiring.Component):
             )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
-                allowed = ~self.hold if configuration.serial and reader is self.host_read else 1
+                allowed = ~self.hold if configuration.compact and reader is self.host_read else 1
                 same = reading.o.valid & (reader.payload == reading.o.p.item)
                 m.d.comb += [
                     asked.payload.eq(reader.payload),
@@ -98,7 +97,7 @@ class SpikeMemory(wiring.Component):
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
             m.d.comb += reading.o.ready.eq(1)
-            if configuration.serial:
+            if configuration.compact:
                 m.d.comb += [read.addr.eq(reading.o.p.item), read.en.eq(reading.o.valid), word.eq(read.data)]
             else:
                 address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
@@ -107,7 +106,7 @@ class SpikeMemory(wiring.Component):
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             if port == 0:
                 on_its_way = self.host_read.valid & self.host_read.ready
-                if not configuration.serial:
+                if not configuration.compact:
                     for stage in range(READ_LATENCY - 1):
                         before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
                         m.d.sync += on_its_way.eq(before)

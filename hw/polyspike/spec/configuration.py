@@ -59,7 +59,7 @@ class Configuration:
     count_bits: int = 8
     #: 1: what lanes do each for themselves - counts of elementwise words, maxima, raw sums, firing - is done one lane
     #: after the other, with a fraction of the logic; 0: at once. Then `prefetch` is not used.
-    serial: int = 0
+    compact: int = 0
     #: Width of a membrane potential, in bits.
     membrane_bits: int = 24
     #: Words each column fetches ahead.
@@ -99,8 +99,8 @@ class Configuration:
         )
         need(self.fire_width in (1, 2), "fire_width", "1 or 2")
         need(
-            self.serial == 0 or (self.serial == 1 and self.columns == 1 and self.lanes == 8 and self.fire_width == 1),
-            "serial",
+            self.compact == 0 or (self.compact == 1 and self.columns == 1 and self.lanes == 8 and self.fire_width == 1),
+            "compact",
             "0, or 1 with one column of 8 lanes and fire_width 1",
         )
         need(self.count_bits in (4, 8), "count_bits", "4 or 8")
@@ -170,7 +170,7 @@ TINY = Configuration(
     spike_depth=1024,
     param_depth=256,
     program_depth=256,
-    serial=1,
+    compact=1,
     frame_words=16,
     rx_bytes=512,
     unpacker=0,

@@ -46,8 +46,9 @@ REGISTERS = (
     Register(
         "UART_DIVISOR",
         len(_TABLE) + 2,
-        "clock cycles a bit of the UART, from the end of this request's answer on; back to 0, the board's own choice, "
-        "when no sound request arrives for about half a second",
+        "clock cycles a bit of the UART, 0 for the board's own choice; from the end of this request's answer on, while "
+        "no other request is unanswered. When something arrives and no sound request is answered for half a second, "
+        "the board returns to its own choice until this register has been 0",
         writable=True,
     ),
     Register(

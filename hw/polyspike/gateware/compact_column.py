@@ -11,13 +11,13 @@ from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
 
 from . import layouts
+from .compact_fire import CompactFire
+from .compact_gather import CompactGather
+from .compact_lanes import CompactLanes
 from .fetch import Walk
-from .serial_fire import SerialFire
-from .serial_gather import SerialGather
-from .serial_lanes import SerialLanes
 
 
-class SerialColumn(wiring.Component):
+class CompactColumn(wiring.Component):
     """Eight output channels of one position at a time; does what `Column` does with a fraction of its logic.
 
     Rate: one event a cycle while words are fetched in time and sums are fired in time; maxima, raw sums and the counts
@@ -52,9 +52,9 @@ class SerialColumn(wiring.Component):
         """Build the block."""
         m = Module()
         m.submodules.walk = walk = Walk(self.configuration)
-        m.submodules.gather = gather = SerialGather(self.configuration)
-        m.submodules.lanes = lanes = SerialLanes(self.configuration)
-        m.submodules.fire = fire = SerialFire(self.configuration)
+        m.submodules.gather = gather = CompactGather(self.configuration)
+        m.submodules.lanes = lanes = CompactLanes(self.configuration)
+        m.submodules.fire = fire = CompactFire(self.configuration)
         layer = flipped(self.layer)
         connect(m, layer, walk.layer)
         connect(m, layer.fire, fire.fire)

@@ -1,4 +1,4 @@
-"""The gather of a serial column: from steps of a walk to events, one count of one lane or of all lanes each."""
+"""The gather of a compact column: from steps of a walk to events, one count of one lane or of all lanes each."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -32,7 +32,7 @@ def event_layout(configuration: Configuration) -> data.StructLayout:
     )
 
 
-class SerialGather(wiring.Component):
+class CompactGather(wiring.Component):
     """Fetch the words of a walk and turn each into events: one a cycle, in the order of the lanes.
 
     A broadcast or elementwise word gives an event for each nonzero count. A word to take maxima of gives one for each

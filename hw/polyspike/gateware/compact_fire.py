@@ -16,7 +16,7 @@ from . import layouts
 _EMITTED_BITS = 16
 
 
-class SerialFire(wiring.Component):
+class CompactFire(wiring.Component):
     """Fire a tile lane by lane with one adder, while the next sum accumulates.
 
     Works as `fire.Fire`, with the same search. A negative v is kept as it is: its complement loses theta * 2^k where v
@@ -57,32 +57,27 @@ class SerialFire(wiring.Component):
         membrane = signed(bits)
         spikes, raw = fire.kind == FireKind.SPIKE, fire.kind == FireKind.RAW
 
-        # Memories: the sums of this tile, the parameters, and what a lane keeps from one timestep to the next. All are
-        # read for a lane while the last nibble of the one before is packed.
+        # Parameters, and what there is of a lane: its finished sum, and what it keeps from one timestep to the next.
+        # They are read while the last nibble of the lane before is packed; what is kept a cycle later, from the same port.
         lane, lane_read = Signal(range(lanes)), Signal(range(lanes))
-        reading, packing = Signal(), Signal()
+        reading, reading_kept, packing = Signal(), Signal(), Signal()
         channel = (tag.params + lane_read)[: len(tag.params)]
         pair = data.StructLayout({"theta": configuration.threshold_bits, "bias": membrane})
-        kept = data.StructLayout({"rest": membrane, "emitted": _EMITTED_BITS})
-        m.submodules.buffer = buffer = memory.Memory(shape=membrane, depth=lanes, init=[])
+        state = data.StructLayout({"value": membrane, "emitted": _EMITTED_BITS})
         m.submodules.weighing = weighing = memory.Memory(shape=pair, depth=configuration.param_depth, init=[])
         m.submodules.starting = starting = memory.Memory(shape=membrane, depth=configuration.param_depth, init=[])
-        m.submodules.keep = keep = memory.Memory(shape=kept, depth=lanes, init=[])
-        write_sum, write_pair, write_start, write_kept = (
-            each.write_port() for each in (buffer, weighing, starting, keep)
-        )
-        read_ports = [each.read_port() for each in (buffer, weighing, starting, keep)]
-        finished, params, start, before = (port.data for port in read_ports)
-        m.d.comb += lane_read.eq(lane + packing)
-        for port, address in zip(read_ports, (lane_read, channel, channel, lane_read), strict=True):
-            m.d.comb += [port.addr.eq(address), port.en.eq(reading)]
-        place = Signal(range(lanes))
-        collecting = Signal()
+        m.submodules.states = states = memory.Memory(shape=state, depth=2 * lanes, init=[])
+        write_pair, write_start, write_state = (each.write_port() for each in (weighing, starting, states))
+        read_pair, read_start, read_state = (each.read_port() for each in (weighing, starting, states))
+        params, start, before = read_pair.data, read_start.data, read_state.data
         m.d.comb += [
-            write_sum.addr.eq(place),
-            write_sum.data.eq(self.sums.p),
-            write_sum.en.eq(self.sums.valid & collecting),
-            self.sums.ready.eq(collecting),
+            lane_read.eq(lane + packing),
+            read_pair.addr.eq(channel),
+            read_start.addr.eq(channel),
+            read_state.addr.eq(Cat(lane_read, reading_kept)),
+            read_pair.en.eq(reading),
+            read_start.en.eq(reading),
+            read_state.en.eq(reading | reading_kept),
             write_pair.addr.eq(self.write.address >> 1),
             write_pair.data.theta.eq(self.write.data[:32]),
             write_pair.data.bias.eq(self.write.data[32:].as_signed()),
@@ -91,6 +86,12 @@ class SerialFire(wiring.Component):
             write_start.data.eq(self.write.data[:32].as_signed()),
             write_start.en.eq(self.write_enable & self.write.address[0]),
         ]
+        # Sums are written first: what is kept of the first lane is written when the last sum has come.
+        place = Signal(range(lanes))
+        collecting, keeping = Signal(), Signal()
+        m.d.comb += [self.sums.ready.eq(collecting), write_state.en.eq((self.sums.valid & collecting) | keeping)]
+        with m.If(collecting):
+            m.d.comb += [write_state.addr.eq(place), write_state.data.value.eq(self.sums.p)]
         with m.If(self.sums.valid & collecting):
             m.d.sync += place.eq(place + 1)
             with m.If(place == lanes - 1):
@@ -101,7 +102,7 @@ class SerialFire(wiring.Component):
         scaled = Signal(max(bits, configuration.threshold_bits + configuration.count_bits - 1))
         searching, negative = Signal(), Signal()
         subtracting = searching & ~negative
-        m.d.comb += [negative.eq(v[-1]), total.eq((Cat(subtracting, v) + Cat(subtracting, operand)) >> 1)]
+        m.d.comb += total.eq((Cat(subtracting, v) + Cat(subtracting, operand)) >> 1)
 
         # The quotient, from its highest bit down. A negative neuron emits -1 - q, so its q must stay below its limit.
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
@@ -138,10 +139,10 @@ class SerialFire(wiring.Component):
             self.words.p.address.eq(tag.output + Mux(spikes, 0, lane >> 1)),
             self.words.p.data.eq(word),
             self.words.p.mask.eq(Mux(spikes & ~fire.wide, Cat(~tag.upper, tag.upper), 0b11)),
-            write_kept.addr.eq(lane),
-            write_kept.data.rest.eq(v),
-            write_kept.data.emitted.eq(emitted + count),
+            write_state.data.emitted.eq(emitted + count),
         ]
+        with m.If(~collecting):
+            m.d.comb += [write_state.addr.eq(Cat(lane, 1)), write_state.data.value.eq(v)]
 
         going_on = Signal()  # to the next lane
         with m.If(going_on):
@@ -158,7 +159,7 @@ class SerialFire(wiring.Component):
                 m.d.comb += reading.eq(1)
                 m.next = "SUM"
             with m.State("SUM"):
-                m.d.comb += operand.eq(finished)
+                m.d.comb += [operand.eq(before.value), reading_kept.eq(1)]
                 m.d.sync += [v.eq(total), nibble.eq(0)]
                 m.next = "BIAS"
                 with m.If(raw):
@@ -168,10 +169,11 @@ class SerialFire(wiring.Component):
                 m.d.sync += v.eq(total)
                 m.next = "CARRY"
             with m.State("CARRY"):
-                m.d.comb += operand.eq(Mux(tag.first, start, before.rest))
+                m.d.comb += operand.eq(Mux(tag.first, start, before.value))
                 highest = configuration.count_bits - 1
                 m.d.sync += [
                     v.eq(total),
+                    negative.eq(total[-1]),
                     scaled.eq(
                         Mux(fire.wide, params.theta << highest, params.theta << 3) ^ (~total[-1]).replicate(len(scaled))
                     ),
@@ -198,9 +200,10 @@ class SerialFire(wiring.Component):
                 m.next = "PACK"
             with m.State("PACK"):
                 m.d.comb += packing.eq(1)
-                m.d.sync += [word.eq(shifted), nibble.eq(nibble + 1)]
-                with m.If(last_nibble):
-                    m.d.comb += [reading.eq(1), write_kept.en.eq(1)]
+                with m.If(~(last_nibble & collecting)):
+                    m.d.sync += [word.eq(shifted), nibble.eq(nibble + 1)]
+                with m.If(last_nibble & ~collecting):
+                    m.d.comb += [reading.eq(1), keeping.eq(1)]
                     m.d.sync += v.eq(0)
                     with m.If(complete):
                         m.next = "WRITE"

@@ -1,4 +1,4 @@
-"""The lanes of a serial column: multiply events with weights and add them up in a ring."""
+"""The lanes of a compact column: multiply events with weights and add them up in a ring."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
 from .accumulator import Accumulator, RowMemory
-from .serial_gather import event_layout
+from .compact_gather import event_layout
 
 
-class SerialLanes(wiring.Component):
+class CompactLanes(wiring.Component):
     """A weight bank and eight accumulators in a ring.
 
     A BROADCAST event is multiplied with a weight row and added in all lanes, an ELEMENTWISE one in its lane. For a
