@@ -173,7 +173,7 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
         assert each in candidates
 
 
-def test_an_item_a_cycle_and_latency() -> None:
+def test_rate_and_latency() -> None:
     unit = Sequencer(configuration(1))
     layer = random_layer(random.Random(0), 1)
     layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 1, "position_log2": 0}
@@ -200,5 +200,5 @@ def test_an_item_a_cycle_and_latency() -> None:
     run(unit, host)
     # One cycle to take the request, two an instruction, the products, two for the only column, one to start.
     first = 1 + 2 * len(program) + SETUP_CYCLES + 2 + 1
-    assert valid == list(range(first, first + 15))
-    assert ends == [first + 15 + 5]
+    assert valid == list(range(first, first + 30, 2))
+    assert ends == [first + 30 + 5]

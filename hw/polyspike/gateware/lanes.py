@@ -69,10 +69,11 @@ class Lanes(wiring.Component):
         ]
         read_port = bank.read_port()
 
+        weights0 = layouts.select(m, self.weights, self.event.p.slot, "weights0")
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
         event1 = Signal(layouts.event(configuration))
-        weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
+        weights1 = self.weights[0].signature.create(path=("weights1",))
         mode = weights1.mode
         # Stage 2: weight and count; stage 3: operand; then the multiplier's. Lanes are marked in pairs.
         flag_layout = data.StructLayout({"lanes": lanes // 2, "add": 1, "last": 1, "maximum": 1})
@@ -111,6 +112,7 @@ class Lanes(wiring.Component):
         ]
         with m.If(take):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
+            m.d.sync += [getattr(weights1, name).eq(getattr(weights0, name)) for name in weights0.signature.members]
         with m.If(move):
             m.d.sync += [
                 shift2.eq(weights1.shift),
