@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
@@ -21,7 +22,7 @@ from polyspike.cosim.device import SimulatedTransport
 from polyspike.cosim.netlist import emit
 from polyspike.spec import TINY, DeviceError
 
-SOURCE = build.Source("calculator", "a calculator", Calculator)
+SOURCE = build.Source("calculator", "a calculator", Calculator, collisions=True)
 BLOCKS = np.random.default_rng(0).integers(0, 256, (24, BLOCK_BYTES)).astype(np.uint8)
 
 
@@ -178,6 +179,37 @@ def test_a_missing_verilator_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(DeviceError, match="unknown simulation engine 'magic'; there are native, verilator, cxxrtl"):
         build.library(SOURCE, "magic")
+
+
+class Rewriter(Echo):
+    """Answers with what a memory has where a byte is written in the same cycle."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8, depth=16, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.rx.valid & self.rx.ready),
+            write.addr.eq(self.rx.payload[:4]),
+            write.data.eq(self.rx.payload),
+            read.en.eq(write.en),
+            read.addr.eq(write.addr),
+            self.rx.ready.eq(~self.tx.valid),
+            self.tx.payload.eq(read.data),
+        ]
+        with m.If(self.rx.ready):
+            m.d.sync += self.tx.valid.eq(self.rx.valid)
+        with m.Elif(self.tx.ready):
+            m.d.sync += self.tx.valid.eq(0)
+        return m
+
+
+@pytest.mark.parametrize("collisions", [True, False])
+def test_a_read_where_it_is_written_is_spoiled_unless_allowed(collisions: bool) -> None:
+    source = build.Source(f"rewriter-{collisions}", "a rewriter", Rewriter, collisions=collisions)
+    transport = SimulatedTransport(build.library(source))
+    transport.write(b"\x12\x12\x34")
+    assert transport.read(3, 1.0) == (b"\x00\x12\x00" if collisions else b"\xff\xed\xff")
 
 
 class Divider(Echo):

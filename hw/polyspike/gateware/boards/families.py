@@ -62,7 +62,9 @@ class Ice40Board(Board):
     """A board with a Lattice iCE40."""
 
     bitstream_suffix = ".bin"
-    synthesis_options = ("-dsp",)
+    # No -dsp: every SB_MAC16 is instantiated, and the pass that infers more of them spoils these.
+    # No memory is read where it is written in the same cycle (docs/gateware.md), so block RAM needs no logic for that.
+    overrides: ClassVar[dict[str, str]] = {"script_after_read": "setparam -set COLLISION_X_MASK 1 t:$memrd_v2"}
     #: Whether the board's clock comes in at the pin that belongs to the PLL.
     pll_pad = True
 
