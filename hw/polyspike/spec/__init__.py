@@ -2,6 +2,7 @@
 
 from .configuration import LARGE, NAMED, SMALL, TINY, Configuration, named
 from .errors import (
+    BuildError,
     CompileError,
     ConfigurationError,
     ConversionError,
@@ -19,6 +20,7 @@ __all__ = [
     "NAMED",
     "SMALL",
     "TINY",
+    "BuildError",
     "CompileError",
     "Configuration",
     "ConfigurationError",

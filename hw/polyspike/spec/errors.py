@@ -25,6 +25,10 @@ class CompileError(PolyspikeError):
     """An integer network cannot be lowered to a program for a configuration."""
 
 
+class BuildError(PolyspikeError):
+    """A bitstream cannot be built or loaded: a tool is missing or fails, the part is too small or too slow."""
+
+
 class MembraneOverflowError(CompileError):
     """A membrane potential could leave the accumulator. Names layer, channel and the width that would fit."""
 

@@ -5,16 +5,17 @@ names; WAVES=1 records waves.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
+from polyspike.gateware.verilog import verilog
 from polyspike.spec import DeviceError
+
+from .build import verilator
 
 #: Name of the Verilog module that is simulated.
 TOP = "top"
@@ -55,15 +56,19 @@ def run_bench(
     simulator = os.environ.get("SIM", "icarus")
     directory.mkdir(parents=True, exist_ok=True)
     source = directory / f"{TOP}.v"
-    source.write_text(_awaken(verilog.convert(component, name=TOP)))
+    source.write_text(verilog(component, TOP))
     log, results = directory / "bench.log", directory / "results.xml"
     runner = get_runner(simulator)
+    build_args, path = [], os.environ["PATH"]
+    if simulator == "verilator":
+        build_args = ["-Wno-fatal"]
+        os.environ["PATH"] = os.pathsep.join([str(Path(verilator()).parent), path])
     try:
         runner.build(
             sources=[source],
             hdl_toplevel=TOP,
             build_dir=directory,
-            build_args=["-Wno-fatal"] if simulator == "verilator" else [],
+            build_args=build_args,
             timescale=("1ns", "1ps"),
             log_file=directory / "build.log",
         )
@@ -78,24 +83,11 @@ def run_bench(
         tests, failures = get_results(results)
     except (RuntimeError, SystemExit) as error:
         raise DeviceError(f"bench {module} on {simulator} did not finish or failed\n{_tail(directory)}") from error
+    finally:
+        os.environ["PATH"] = path
     if failures or not tests:
         raise DeviceError(f"bench {module} on {simulator}: {failures} of {tests} tests failed\n{_tail(directory)}")
     return tests
-
-
-def _awaken(text: str) -> str:
-    """Make every combinational block of emitted Verilog run once at the start.
-
-    `always @*` waits for a first change. A block that reads only registers which keep their initial values never sees
-    one, and in Icarus what it drives stays unknown. So every block here also reads a signal that changes when all are
-    waiting.
-    """
-    awake = r"if (\\$awake ) begin end"
-    starter = r"\g<0>\n  reg \\$awake = 0;\n  initial #0 \\$awake = 1;"
-    # A long list of ports goes over several lines.
-    text = re.sub(r"^module [^;]*;$", starter, text, flags=re.MULTILINE)
-    text = re.sub(r"always @\*\n\s*(\S.*;)$", rf"always @* begin {awake} \1 end", text, flags=re.MULTILINE)
-    return re.sub(r"always @\* begin$", rf"always @* begin {awake}", text, flags=re.MULTILINE)
 
 
 def _tail(directory: Path) -> str:

