@@ -147,7 +147,7 @@ class Lanes(wiring.Component):
             own = Mux(
                 weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
             )
-            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier()
+            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             count = Signal(layouts.COUNT, name=f"count{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(16), name=f"operand{lane}")
