@@ -28,7 +28,7 @@ def program(*arguments: str, **variables: str) -> Iterator["subprocess.Popen[str
         try:
             yield running
             running.send_signal(signal.SIGINT)
-            assert running.wait(30) == 0
+            assert running.wait(120) == 0
         finally:
             running.kill()
 

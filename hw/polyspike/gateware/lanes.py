@@ -122,6 +122,11 @@ class Lanes(wiring.Component):
             for before, after in itertools.pairwise(flags):
                 m.d.sync += after.eq(before)
 
+        with m.If(self.sums.ready):
+            m.d.sync += self.sums.valid.eq(0)
+        with m.If(move & captured.last):
+            m.d.sync += self.sums.valid.eq(1)
+
         # The next addition starts a new maximum, in the lower and upper half of the lanes.
         fresh = Signal(2, init=0b11)
         with m.If(move):
@@ -131,10 +136,6 @@ class Lanes(wiring.Component):
                     m.d.sync += fresh[half].eq(1)
                 with m.Elif(part.any()):
                     m.d.sync += fresh[half].eq(0)
-            with m.If(captured.last):
-                m.d.sync += self.sums.valid.eq(1)
-        with m.If(self.sums.ready & ~captured.last):
-            m.d.sync += self.sums.valid.eq(0)
 
         for lane in range(lanes):
             # The count or raw sum that an elementwise, maximum or raw word has for this lane.
@@ -146,7 +147,7 @@ class Lanes(wiring.Component):
             own = Mux(
                 weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
             )
-            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier()
+            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             count = Signal(layouts.COUNT, name=f"count{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(16), name=f"operand{lane}")

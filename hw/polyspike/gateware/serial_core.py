@@ -183,8 +183,9 @@ class SerialCore(wiring.Component):
         period = self.clock_hz // BEATS_HZ
         count = Signal(range(period))
         beat = Signal()
-        m.d.comb += beat.eq(count == 0)
-        m.d.sync += count.eq(Mux(beat, period - 1, count - 1))
+        # Up, and back to 0: bits that are all reset alike share a carry chain.
+        m.d.comb += beat.eq(count == period - 1)
+        m.d.sync += count.eq(Mux(beat, 0, count + 1))
 
         m.d.comb += [
             uart.rx_line.eq(self.rx),
