@@ -72,12 +72,12 @@ class Measurement:
 
 
 def strided() -> Network:
-    """16 x 16 pixels to ten classes: a strided convolution of 8 channels and a linear layer. Weights are random."""
+    """16 x 16 pixels to eight classes: a strided convolution of 8 channels and a linear layer. Weights are random."""
     rng = np.random.default_rng(0)
     image = (1, 16, 16)
     neuron = Neuron(CountRange(0, 15, 4), np.full(8, 2000, np.int32), np.full(8, 1000, np.int32))
     kernel = rng.integers(-127, 128, (8, 1, 3, 3)).astype(np.int8)
-    readout = rng.integers(-127, 128, (10, 8, 8, 8)).astype(np.int8)
+    readout = rng.integers(-127, 128, (8, 8, 8, 8)).astype(np.int8)
     layers = (
         Layer(
             "conv",
@@ -87,7 +87,7 @@ def strided() -> Network:
             neuron,
             np.ones(8),
         ),
-        Layer("output", (10, 1, 1), (Synapse("conv", readout, (8, 8)),), np.zeros(10, np.int32), None, np.ones(10)),
+        Layer("output", (8, 1, 1), (Synapse("conv", readout, (8, 8)),), np.zeros(8, np.int32), None, np.ones(8)),
     )
     return verify(
         Network("strided", 1, (Input("input", image, CountRange(0, 255, 8), 1 / 255, (0.0,), (1.0,), image), *layers))

@@ -28,7 +28,7 @@ def program(*arguments: str, **variables: str) -> Iterator["subprocess.Popen[str
         try:
             yield running
             running.send_signal(signal.SIGINT)
-            assert running.wait(30) == 0
+            assert running.wait(120) == 0
         finally:
             running.kill()
 
@@ -68,7 +68,9 @@ def test_a_served_board_and_a_token_of_ones_own(monkeypatch: pytest.MonkeyPatch,
         identify(open_device(url))
 
 
-def test_a_simulated_board_is_a_serial_port() -> None:
+def test_a_simulated_board_is_a_serial_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow this machine is.
+    monkeypatch.setenv("POLYSPIKE_TIME_SCALE", "20")
     with program("simulate-board", "--config", "tiny") as running:
         url = line(running, r"(serial:/dev/\S+) ")
         identify(open_device(url))
@@ -76,9 +78,8 @@ def test_a_simulated_board_is_a_serial_port() -> None:
         with program("serve", "--device", url, "--port", "0", POLYSPIKE_TOKEN=TOKEN) as server:
             served = line(server, r"configuration 'tiny': offered at (tcp:\S+) ")
             line(server, r"token: from (\$POLYSPIKE_TOKEN)")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("POLYSPIKE_TOKEN", TOKEN)
-                identify(open_device(served))
+            monkeypatch.setenv("POLYSPIKE_TOKEN", TOKEN)
+            identify(open_device(served))
 
 
 @pytest.mark.parametrize(

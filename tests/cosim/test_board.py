@@ -209,7 +209,8 @@ def test_a_batch_keeps_the_link_busy() -> None:
     assert usage.sent / usage.span > 0.95
 
 
-def test_a_cable_that_is_pulled_in_the_middle_of_a_batch() -> None:
+def test_a_cable_that_is_pulled_in_the_middle_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYSPIKE_TIME_SCALE", "20")
     with SimulatedSerialBoard(TINY) as board, open_device(f"serial:{board.path}") as device:
         device.load(compiler.compile(small_network(), TINY))
         scissors = threading.Timer(0.2, board.close)

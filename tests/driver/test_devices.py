@@ -51,7 +51,9 @@ def program() -> Program:
 @pytest.fixture(scope="module")
 def serial_url():
     """A board on a serial port: the board's top, bit by bit, at the other end of a pseudo-terminal."""
-    with SimulatedSerialBoard(TINY) as board:
+    with SimulatedSerialBoard(TINY) as board, pytest.MonkeyPatch.context() as environment:
+        # However slow this machine is.
+        environment.setenv("POLYSPIKE_TIME_SCALE", "20")
         yield f"serial:{board.path}"
 
 

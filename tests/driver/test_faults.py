@@ -104,9 +104,10 @@ def fake_campaign(streamed: bool) -> Campaign:
 
 
 def simulated_campaign() -> Campaign:
-    path = library(core(TINY))
+    configuration = TINY.replace(name="unpacking", unpacker=1)
+    path = library(core(configuration))
     peer = SimulatedPeer(lambda: SimulatedTransport(path))
-    return Campaign(peer, compiler.compile(small_network(), TINY), 3)
+    return Campaign(peer, compiler.compile(small_network(), configuration), 3)
 
 
 #: Campaigns: how they are made, how many faults they need, and the bytes from one fault to the next in their phases.

@@ -8,7 +8,7 @@ import pytest
 from gateware.simulate import plain, run
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware import layouts
-from polyspike.gateware.sequencer import Sequencer
+from polyspike.gateware.sequencer import SETUP_CYCLES, Sequencer
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FIRE, HALT, OUTPUT, RUN, SHAPE, SOURCE, WEIGHTS, WINDOW, encode, make
 
@@ -173,7 +173,7 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
         assert each in candidates
 
 
-def test_an_item_a_cycle_and_latency() -> None:
+def test_rate_and_latency() -> None:
     unit = Sequencer(configuration(1))
     layer = random_layer(random.Random(0), 1)
     layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 1, "position_log2": 0}
@@ -191,14 +191,14 @@ def test_an_item_a_cycle_and_latency() -> None:
         ctx.set(unit.idle, 1)
         ctx.set(unit.run.payload, {"first": 0, "count": len(program)})
         ctx.set(unit.run.valid, 1)
-        for cycle in range(80):
+        for cycle in range(120):
             _, _, item, done = await ctx.tick().sample(unit.item0.valid, unit.done)
             ctx.set(unit.run.valid, 0)
             valid.extend([cycle] if item else [])
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, six products, two for the only column, one to start.
-    first = 1 + 2 * len(program) + 6 + 2 + 1
-    assert valid == list(range(first, first + 15))
-    assert ends == [first + 15 + 5]
+    # One cycle to take the request, two an instruction, the products, two for the only column, one to start.
+    first = 1 + 2 * len(program) + SETUP_CYCLES + 2 + 1
+    assert valid == list(range(first, first + 30, 2))
+    assert ends == [first + 30 + 5]

@@ -58,7 +58,7 @@ class CompactFire(wiring.Component):
         spikes, raw = fire.kind == FireKind.SPIKE, fire.kind == FireKind.RAW
 
         # Parameters, and what there is of a lane: its finished sum, and what it keeps from one timestep to the next.
-        # They are read while the last nibble of the lane before is packed; what is kept a cycle later, from the same port.
+        # They are read while the last nibble of the lane before is packed, what is kept a cycle later by the same port.
         lane, lane_read = Signal(range(lanes)), Signal(range(lanes))
         reading, reading_kept, packing = Signal(), Signal(), Signal()
         channel = (tag.params + lane_read)[: len(tag.params)]

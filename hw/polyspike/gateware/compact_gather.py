@@ -1,6 +1,6 @@
 """The gather of a compact column: from steps of a walk to events, one count of one lane or of all lanes each."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,8 @@ class CompactGather(wiring.Component):
     word with nothing in it gives one event that adds nothing. The word is not copied: it stays at the memory's output
     while `hold` is high, and the next one is asked for in the cycle of its last event.
 
-    Rate: an event a cycle; a word without events costs a cycle. Latency: 1 cycle from a granted `request` to its event.
+    Rate: an event a cycle; a word costs two cycles at least. Latency: 1 cycle from a `step` to its `request`, 1 from
+    a granted `request` to its event.
 
     Members
     -------
@@ -49,7 +50,6 @@ class CompactGather(wiring.Component):
     word : ``In(64)``, the word of the last request, from the cycle after its transfer on
     hold : ``Out(1)``, high while nobody else may read from the port
     event : ``Out(stream.Signature(event_layout(configuration)))``
-    busy : ``Out(1)``, high while there is a word
     zero_word : ``Out(1)``, high for each word that gave no event
     """
 
@@ -62,7 +62,6 @@ class CompactGather(wiring.Component):
                 "word": In(WORD_BITS),
                 "hold": Out(1),
                 "event": Out(stream.Signature(event_layout(configuration))),
-                "busy": Out(1),
                 "zero_word": Out(1),
             }
         )
@@ -78,7 +77,7 @@ class CompactGather(wiring.Component):
                 | dict.fromkeys(("wide", "slot", "half", "last", "blank"), 1)
             )
         )
-        busy, done = self.busy, Signal(16)
+        busy, done = Signal(), Signal(16)
         mode, wide = known.mode, known.wide
 
         # Nibbles that an event is due for; of a wide count, that is its lower one.
@@ -110,13 +109,13 @@ class CompactGather(wiring.Component):
         index = Signal(4)
         groups = [due[4 * group : 4 * group + 4] for group in range(4)]
         some = Cat(group.any() for group in groups)
-        several = Cat((group & (group - 1)[:4]).any() for group in groups)
+        several = Cat(_several(group) for group in groups)
         within = [_lowest(group) for group in groups]
         only = Signal()
         m.d.comb += [
             index[2:].eq(_lowest(some)),
             index[:2].eq(Array(within)[index[2:]]),
-            only.eq(~several.any() & ~(some & (some - 1)[:4]).any()),
+            only.eq(~several.any() & ~_several(some)),
         ]
 
         useful = some.any()
@@ -143,32 +142,44 @@ class CompactGather(wiring.Component):
             event.p.last.eq(known.last & only),
         ]
 
-        free = Signal()
+        # The next step waits in a register: from the word at hand to the walk would be a long way.
+        following, there = Signal(step_layout(configuration)), Signal()
+        free, taken = Signal(), Signal()
         m.d.comb += [
             free.eq(~busy | (only & (~event.valid | event.ready))),
+            taken.eq(there & free & (following.blank | self.request.ready)),
+            step.ready.eq(~there),
             self.hold.eq(~free),
-            self.request.p.eq(step.p.address),
-            self.request.valid.eq(step.valid & ~step.p.blank & free),
-            step.ready.eq(free & (step.p.blank | self.request.ready)),
-            self.zero_word.eq(busy & ~known.blank & ~useful),
+            self.request.p.eq(following.address),
+            self.request.valid.eq(there & ~following.blank & free),
+            self.zero_word.eq(busy & free & ~known.blank & ~useful),
         ]
         with m.If(event.valid & event.ready):
             m.d.sync += done.eq(Cat(at <= index for at in range(16)))
+        with m.If(step.ready):
+            m.d.sync += [there.eq(step.valid), following.eq(step.p)]
+        with m.If(taken):
+            m.d.sync += there.eq(0)
         with m.If(free):
             m.d.sync += [
-                busy.eq(step.valid & step.ready),
+                busy.eq(taken),
                 done.eq(0),
-                known.row.eq(step.p.row),
-                known.mode.eq(step.p.mode),
-                known.wide.eq(step.p.wide),
-                known.slot.eq(step.p.slot),
-                known.half.eq(step.p.sub[0]),
-                known.last.eq(step.p.last),
-                known.blank.eq(step.p.blank),
+                known.row.eq(following.row),
+                known.mode.eq(following.mode),
+                known.wide.eq(following.wide),
+                known.slot.eq(following.slot),
+                known.half.eq(following.sub[0]),
+                known.last.eq(following.last),
+                known.blank.eq(following.blank),
             ]
         return m
 
 
-def _lowest(bits: Signal) -> Signal:
+def _several(bits: Value) -> Value:
+    """Return whether more than one bit is set, of four."""
+    return (bits[0] & bits[1]) | (bits[2] & bits[3]) | (bits[:2].any() & bits[2:].any())
+
+
+def _lowest(bits: Value) -> Value:
     """Return the number of the lowest bit that is set, of four."""
     return Cat(~bits[0] & (bits[1] | ~bits[2]), ~bits[0] & ~bits[1])

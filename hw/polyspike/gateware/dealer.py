@@ -17,7 +17,8 @@ class Dealer(wiring.Component):
     position waits until all columns it is for have room for it. Addresses are kept by additions. A single column sees
     the walk itself; several have a register each, so that they need not take a position at the same time.
 
-    Rate: a position a cycle. Latency: 2 cycles from `start` to the first item, 1 for a single column.
+    Rate: a position a cycle, in two cycles to a single column. Latency: 2 cycles from `start` to the first item, 1 to a
+    single column.
 
     Members
     -------
@@ -58,8 +59,10 @@ class Dealer(wiring.Component):
         position_log2 = layer.extent.position_log2
         deal = Signal()
         if columns == 1:
-            m.d.comb += [members.eq(1), groups.eq(1), deal.eq(walking & self.item0.ready)]
-            m.d.comb += [self.item0.valid.eq(walking), self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
+            # The walk goes on in the cycle after the column has taken it.
+            m.d.sync += deal.eq(self.item0.valid & self.item0.ready)
+            m.d.comb += [members.eq(1), groups.eq(1), self.item0.valid.eq(walking & ~deal)]
+            m.d.comb += [self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
         else:
             m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
             # Deal when every column that this position is for has room.

@@ -38,8 +38,8 @@ class Walk(wiring.Component):
     Taps outside the source are skipped, a whole row at a time.
 
     Rate: one word a cycle within a tap; each tap costs a cycle more, in which its place is judged, a row above or a tap
-    left of the source two in all, those below and right of it none; three cycles between positions. Latency: 2 cycles
-    from `item` to the first `step`.
+    left of the source two in all, those below and right of it none, and a pass one more to begin; four cycles between
+    positions. Latency: 3 cycles from `item` to the first `step`.
 
     Members
     -------
@@ -177,36 +177,31 @@ class Walk(wiring.Component):
             take.eq(self.item.valid & ~working),
             self.item.ready.eq(end_item),
         ]
-        m.d.sync += judging.eq(take | end_tap | end_line | end_pass)
-        next_slot = Mux(last_slot | take, 0, 1)
-        offsets = [tile_offset(each.weights) for each in layouts.passes(layer)]
-        next_window = Signal.like(item.window[0])
-        m.d.comb += next_window.eq(Mux(next_slot, item.window[1], item.window[0]))
-        # The offset of the timestep that the next pass belongs to.
-        next_time_offset = [
-            Mux(take, 0, Mux(end_time, each + layouts.passes(layer)[index].source.time_pitch, each))
-            for index, each in enumerate(time_offset)
-        ]
-        start_address = (
-            next_window.origin
-            + Mux(next_slot, next_time_offset[1], next_time_offset[0])
-            + Mux(next_slot, offsets[1], offsets[0])
-        )[:address_bits]
-
+        # A pass begins in two steps: first which one, then where it is.
+        entering = Signal()
+        m.d.sync += judging.eq(take | end_pass | entering | end_tap | end_line)
+        m.d.sync += entering.eq(take | end_pass)
         with m.If(take | end_pass):
+            m.d.sync += slot.eq(~(last_slot | take))
+
+        chosen = Signal.like(item.window[0])
+        m.d.comb += chosen.eq(Mux(slot, item.window[1], item.window[0]))
+        chosen_offset = Signal(address_bits)
+        m.d.comb += chosen_offset.eq(Mux(slot, time_offset[1], time_offset[0]))
+        start_address = (chosen.origin + chosen_offset + tile_offset(weights))[:address_bits]
+        with m.If(entering):
             m.d.sync += [
-                slot.eq(next_slot),
                 ky.eq(0),
                 kx.eq(0),
                 word_index.eq(0),
-                y.eq(next_window.y),
-                x.eq(next_window.x),
+                y.eq(chosen.y),
+                x.eq(chosen.x),
                 line_address.eq(start_address),
                 tap_address.eq(start_address),
                 address.eq(start_address),
-                line_row.eq(next_window.row),
-                tap_row.eq(next_window.row),
-                row.eq(next_window.row),
+                line_row.eq(chosen.row),
+                tap_row.eq(chosen.row),
+                row.eq(chosen.row),
             ]
         with m.Elif(end_line):
             address_below = (line_address + source.row_pitch)[:address_bits]
@@ -216,7 +211,7 @@ class Walk(wiring.Component):
                 kx.eq(0),
                 word_index.eq(0),
                 y.eq(y + 1),
-                x.eq(Mux(slot, item.window[1].x, item.window[0].x)),
+                x.eq(chosen.x),
                 line_address.eq(address_below),
                 tap_address.eq(address_below),
                 address.eq(address_below),
@@ -241,7 +236,8 @@ class Walk(wiring.Component):
 
         with m.If(end_time):
             m.d.sync += [time.eq(time + 1), started.eq(0)]
-            m.d.sync += [each.eq(next_time_offset[index]) for index, each in enumerate(time_offset)]
+            for each, described in zip(time_offset, layouts.passes(layer), strict=True):
+                m.d.sync += each.eq(each + described.source.time_pitch)
             with m.If(layer.fire.kind != FireKind.MEMBRANE):
                 m.d.sync += output_offset.eq(output_offset + layer.output.time_pitch)
         with m.If(end_item):
@@ -258,7 +254,7 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 3 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
+    Rate: that of the walk while granted. Latency: 4 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
     granted `request` to its word at `fetched`.
 
     Members

@@ -69,10 +69,11 @@ class Lanes(wiring.Component):
         ]
         read_port = bank.read_port()
 
+        weights0 = layouts.select(m, self.weights, self.event.p.slot, "weights0")
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
         event1 = Signal(layouts.event(configuration))
-        weights1 = layouts.select(m, self.weights, event1.slot, "weights1")
+        weights1 = self.weights[0].signature.create(path=("weights1",))
         mode = weights1.mode
         # Stage 2: weight and count; stage 3: operand; then the multiplier's. Lanes are marked in pairs.
         flag_layout = data.StructLayout({"lanes": lanes // 2, "add": 1, "last": 1, "maximum": 1})
@@ -111,6 +112,7 @@ class Lanes(wiring.Component):
         ]
         with m.If(take):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
+            m.d.sync += [getattr(weights1, name).eq(getattr(weights0, name)) for name in weights0.signature.members]
         with m.If(move):
             m.d.sync += [
                 shift2.eq(weights1.shift),
@@ -119,6 +121,11 @@ class Lanes(wiring.Component):
             ]
             for before, after in itertools.pairwise(flags):
                 m.d.sync += after.eq(before)
+
+        with m.If(self.sums.ready):
+            m.d.sync += self.sums.valid.eq(0)
+        with m.If(move & captured.last):
+            m.d.sync += self.sums.valid.eq(1)
 
         # The next addition starts a new maximum, in the lower and upper half of the lanes.
         fresh = Signal(2, init=0b11)
@@ -129,10 +136,6 @@ class Lanes(wiring.Component):
                     m.d.sync += fresh[half].eq(1)
                 with m.Elif(part.any()):
                     m.d.sync += fresh[half].eq(0)
-            with m.If(captured.last):
-                m.d.sync += self.sums.valid.eq(1)
-        with m.If(self.sums.ready & ~captured.last):
-            m.d.sync += self.sums.valid.eq(0)
 
         for lane in range(lanes):
             # The count or raw sum that an elementwise, maximum or raw word has for this lane.
@@ -144,7 +147,7 @@ class Lanes(wiring.Component):
             own = Mux(
                 weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
             )
-            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier()
+            m.submodules[f"multiplier{lane}"] = multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             count = Signal(layouts.COUNT, name=f"count{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(16), name=f"operand{lane}")

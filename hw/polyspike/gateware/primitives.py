@@ -6,7 +6,7 @@ instantiated ones are checked against the generic ones in tests/gateware/test_pr
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,11 @@ class Multiplier(wiring.Component):
     enable : ``In(1)``, moves the pipeline
     a : ``In(signed(16))``; b : ``In(signed(8))``
     p : ``Out(signed(24))``, the product
+
+    Parameters
+    ----------
+    fabric
+        Make it of look-up tables, where a device has more of those than of multipliers.
     """
 
     #: Enabled cycles from the factors to their product.
@@ -40,15 +45,33 @@ class Multiplier(wiring.Component):
     b: In(signed(8))
     p: Out(signed(24))
 
+    def __init__(self, *, fabric: bool = False) -> None:
+        self.fabric = fabric
+        super().__init__()
+
     def elaborate(self, platform: Any) -> Module:
         """Build the block."""
         m = Module()
-        if family(platform) == "ecp5":
+        if family(platform) == "ecp5" and not self.fabric:
             m.submodules.multiplier = self._mult18x18d()
             return m
-        a, b, inside = Signal(signed(16)), Signal(signed(8)), Signal(signed(24))
+        a, b = Signal(signed(16)), Signal(signed(8))
         with m.If(self.enable):
-            m.d.sync += [a.eq(self.a), b.eq(self.b), inside.eq(a * b), self.p.eq(inside)]
+            m.d.sync += [a.eq(self.a), b.eq(self.b)]
+        if self.fabric:
+            # Half of b's bits in each sum; synthesis would take a multiplier block for `*`.
+            halves = [Signal(signed(21), name=f"half{half}") for half in range(2)]
+            terms = [Mux(b[bit], a, 0) for bit in range(8)]
+            with m.If(self.enable):
+                m.d.sync += [
+                    halves[0].eq((terms[0] + (terms[1] << 1)) + ((terms[2] << 2) + (terms[3] << 3))),
+                    halves[1].eq((terms[4] + (terms[5] << 1)) + ((terms[6] << 2) - (terms[7] << 3))),
+                    self.p.eq(halves[0] + (halves[1] << 4)),
+                ]
+        else:
+            inside = Signal(signed(24))
+            with m.If(self.enable):
+                m.d.sync += [inside.eq(a * b), self.p.eq(inside)]
         return m
 
     def _mult18x18d(self) -> Instance:

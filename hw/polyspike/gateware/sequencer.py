@@ -29,15 +29,19 @@ from .dealer import Dealer
 #: A request to execute `count` instructions from `first` on; count 0 means until HALT.
 RUN_REQUEST = data.StructLayout({"first": 16, "count": 16})
 
-#: Products that SETUP works out: three for each pass.
+#: Products that SETUP works out, three for each pass, and the bits of their smaller factors.
 _PRODUCTS = 3 * PASS_SLOTS
+_FACTOR_BITS = 7
+
+#: Cycles that SETUP takes.
+SETUP_CYCLES = _PRODUCTS * _FACTOR_BITS
 
 
 class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
-    Rate: an item a cycle, an instruction in two cycles. Latency: RUN adds 6 cycles of SETUP, one a column and 3 more to
-    its first item, and 5 after the last column is idle.
+    Rate: that of the dealer, an instruction in two cycles. Latency: RUN adds SETUP_CYCLES, one a column and 3 more
+    to its first item, and 5 after the last column is idle.
 
     Members
     -------
@@ -89,7 +93,7 @@ class Sequencer(wiring.Component):
         passes = layouts.passes(self.layer)
         opcode = read_port.data[:OPCODE_BITS]
         slot = data.View(layouts.instruction(SOURCE), read_port.data[: layouts.instruction(SOURCE).size]).slot
-        product = Signal(range(_PRODUCTS))
+        product, factor_bit = Signal(range(_PRODUCTS)), Signal(range(_FACTOR_BITS))
 
         m.submodules.dealer = dealer = Dealer(self.configuration)
         connect(m, self.layer, dealer.layer)
@@ -115,7 +119,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
                 with m.Else():
-                    m.d.sync += [left.eq(left - 1), product.eq(0)]
+                    m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1)]
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 m.d.sync += counter.eq(counter + 1)
@@ -135,11 +139,13 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
             with m.State("SETUP"):
-                self._setup(m, product)
+                self._setup(m, product, factor_bit)
                 m.d.comb += self.running.eq(1)
-                m.d.sync += product.eq(product + 1)
-                with m.If(product == _PRODUCTS - 1):
-                    m.next = "SPREAD"
+                m.d.sync += factor_bit.eq(factor_bit - 1)
+                with m.If(factor_bit == 0):
+                    m.d.sync += [product.eq(product + 1), factor_bit.eq(_FACTOR_BITS - 1)]
+                    with m.If(product == _PRODUCTS - 1):
+                        m.next = "SPREAD"
             with m.State("SPREAD"):
                 # The descriptors reach the last column; see Engine.
                 m.d.comb += self.running.eq(1)
@@ -164,12 +170,13 @@ class Sequencer(wiring.Component):
                     m.next = "FETCH"
         return m
 
-    def _setup(self, m: Module, product: Signal) -> None:
-        """Work off the products of STEPS, one a cycle, on one multiplier."""
-        small = Signal(7)
+    def _setup(self, m: Module, product: Signal, factor_bit: Signal) -> None:
+        """Work off the products of STEPS one by one, a bit of the smaller factor a cycle, the highest one first."""
+        small = Signal(_FACTOR_BITS)
         large = Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)))
-        result = Signal.like(large)
-        m.d.comb += result.eq(small * large)
+        partial, total = Signal.like(large), Signal.like(large)
+        m.d.comb += total.eq((partial << 1) + Mux(small.bit_select(factor_bit, 1), large, 0))
+        m.d.sync += partial.eq(Mux(factor_bit == 0, 0, total))
         factors = []
         for each in layouts.passes(self.layer):
             source, window, weights, steps = each.source, each.window, each.weights, each.steps
@@ -183,10 +190,11 @@ class Sequencer(wiring.Component):
             factors += [
                 (window.stride_x, source.pixel_pitch, steps.x),
                 (window.stride_y, source.row_pitch, steps.y),
-                (window.kernel_w, row_tap, steps.row_line),
+                (window.kernel_w, steps.row_tap, steps.row_line),
             ]
         with m.Switch(product):
             for number, (first, second, into) in enumerate(factors):
                 with m.Case(number):
                     m.d.comb += [small.eq(first), large.eq(second)]
-                    m.d.sync += into.eq(result)
+                    with m.If(factor_bit == 0):
+                        m.d.sync += into.eq(total)

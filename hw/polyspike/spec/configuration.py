@@ -60,6 +60,8 @@ class Configuration:
     #: 1: what lanes do each for themselves - counts of elementwise words, maxima, raw sums, firing - is done one lane
     #: after the other, with a fraction of the logic; 0: at once. Then `prefetch` is not used.
     compact: int = 0
+    #: Lanes a column whose multiplier is made of look-up tables, where a device has too few multipliers.
+    fabric_lanes: int = 0
     #: Width of a membrane potential, in bits.
     membrane_bits: int = 24
     #: Words each column fetches ahead.
@@ -104,6 +106,7 @@ class Configuration:
             "0, or 1 with one column of 8 lanes and fire_width 1",
         )
         need(self.count_bits in (4, 8), "count_bits", "4 or 8")
+        need(0 <= self.fabric_lanes <= self.lanes, "fabric_lanes", f"from 0 to {self.lanes}, the lanes of a column")
         need(16 <= self.membrane_bits <= 32, "membrane_bits", "from 16 to 32")
         need(_is_power_of_two(self.prefetch) and 4 <= self.prefetch <= 64, "prefetch", "4, 8, 16, 32 or 64")
         need(
@@ -184,6 +187,7 @@ SMALL = Configuration(
     param_depth=512,
     program_depth=512,
     fire_width=2,
+    fabric_lanes=2,
 )
 LARGE = Configuration(
     name="large",

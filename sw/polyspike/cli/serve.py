@@ -1,11 +1,12 @@
 """`polyspike serve`: offer a device to other machines."""
 
 import argparse
+import dataclasses
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyspike.spec import Configuration, DeviceError, named
 
@@ -58,18 +59,21 @@ def execute(options: argparse.Namespace) -> int:
     from polyspike.driver.server import Server
 
     token, origin = _token(options.token_file)
-    bring_up, configuration = _device(options.device, named(options.config) if options.config else None)
+    offer = _offer(options.device, named(options.config) if options.config else None)
     with Server(
-        bring_up,
-        configuration.frame_words,
+        offer.bring_up,
+        offer.configuration.frame_words,
         token,
         options.host,
         options.port,
         idle_seconds=options.idle,
+        let_go=offer.let_go,
         log=lambda line: print(line, flush=True),
     ) as server:
         host, port = server.address
-        print(f"{options.device}, configuration {configuration.name!r}: offered at tcp:{host}:{port} (end: Ctrl-C)")
+        print(
+            f"{options.device}, configuration {offer.configuration.name!r}: offered at tcp:{host}:{port} (end: Ctrl-C)"
+        )
         print(f"token: {origin}", flush=True)
         try:
             server.run()
@@ -89,16 +93,26 @@ def _token(file: Path | None) -> tuple[str, str]:
     return made, f"{made} (clients: export POLYSPIKE_TOKEN={made})"
 
 
-def _device(url: str, configuration: Configuration | None) -> tuple[Callable[[], "Transport"], Configuration]:
-    """Return what brings up a device for each client, and the device's configuration."""
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """A device to offer: how to bring it up for a client, and how to let go of it."""
+
+    configuration: Configuration
+    bring_up: Callable[[], Any]
+    let_go: Callable[[Any], None] = lambda transport: transport.close()
+
+
+def _offer(url: str, configuration: Configuration | None) -> Offer:
+    """Return the device of a url."""
     scheme, _, target = url.partition(":")
     if scheme == "serial" and target:
         from polyspike.driver import serial
 
         # Now, so that whoever starts the server learns what is wrong.
-        transport, _, found = serial.bring_up(target, configuration)
-        transport.close()
-        return (lambda: serial.bring_up(target, found)[0]), found
+        connection = serial.connect(target, configuration)
+        connection.close()
+        found = connection.configuration
+        return Offer(found, lambda: serial.bring_up(target, found)[0], lambda transport: serial.leave(transport, found))
     if scheme not in ("sim", "board"):
         raise DeviceError(f"device {url!r} has no byte stream to offer; serial:PORT, sim and board have one")
     if configuration is None:
@@ -112,4 +126,4 @@ def _device(url: str, configuration: Configuration | None) -> tuple[Callable[[],
     else:
         made, _ = board.bring_up(configuration, target or None)
     shared = SharedTransport(made)
-    return (lambda: shared), configuration
+    return Offer(configuration, lambda: shared)

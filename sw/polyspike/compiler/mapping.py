@@ -10,6 +10,9 @@ one; columns that hold different tiles of one position are served together, unle
 are the cycles to fire a tile (with several timesteps until it has left the pipeline, because the next timestep needs
 its membrane), and `writes` the words that all columns together write. Density is the share of counts that are not
 zero: 0.5, or what was measured.
+
+A compact column needs an event for each nonzero count of an elementwise word, for each lane of one to take maxima of,
+and for each raw sum; handing a sum over takes it a cycle a lane, and firing several cycles a lane.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +26,16 @@ from .schedule import Launch
 DEFAULT_DENSITY = 0.5
 
 #: Cycles to start a RUN and to let its last position leave the pipeline.
-OVERHEAD = 40
+OVERHEAD = 80
 
 #: Cycles from a sum to its fired counts, besides one for each bit of the widest count.
 FIRE_LATENCY = 6
+
+#: The same of a compact column's lane: reading sum, bias and membrane, packing a count, and sometimes a reset.
+COMPACT_FIRE_LATENCY = 4.5
+
+#: Cycles a compact column takes to pack a membrane or a raw sum, nibble by nibble.
+COMPACT_VALUE_CYCLES = 11
 
 Density = float | Mapping[str, float]
 
@@ -45,7 +54,8 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     # Words of a position that all tiles read, and those that each tile has for itself.
     events = common = own = 0.0
     if task.sums is not None:
-        events = own = lowering.lanes / 2
+        own = lowering.lanes / 2
+        events = own * 2 if c.compact else own
     for term in task.terms:
         layout = lowering.maps[term.source]
         inside = 1.0
@@ -65,17 +75,23 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
             events += inside * counts * density_of(density, term.source)
         else:
-            events += fetched
+            share = density_of(density, term.source) if term.mode is PassMode.ELEMENTWISE else 1.0
+            events += inside * lowering.lanes * share if c.compact else fetched
             own += fetched
     positions = 1 << position_log2
     groups = c.columns // positions
     members = min(positions, launch.positions)
     busy = min(groups, task.tile_count) * members
     fetches = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
-    fire = lowering.lanes / c.fire_width
-    if lowering.network.timesteps > 1:
-        fire += FIRE_LATENCY + c.count_bits
     bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
+    if c.compact:
+        events += lowering.lanes
+        each = COMPACT_FIRE_LATENCY + bits if task.kind is FireKind.SPIKE else COMPACT_VALUE_CYCLES
+        fire = lowering.lanes * each
+    else:
+        fire = lowering.lanes / c.fire_width
+        if lowering.network.timesteps > 1:
+            fire += FIRE_LATENCY + c.count_bits
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
     return OVERHEAD + round(rounds * (launch.time[1] - launch.time[0]) * max(events, fetches, fire, writes))

@@ -176,6 +176,8 @@ def release(link: Link, line: RatedTransport) -> None:
         with contextlib.suppress(LinkError):
             link.finish()
             _write_divisor(link, 0)
+            # Its bytes must have left before anybody changes the rate of this end.
+            link.finish()
 
 
 def _write_divisor(link: Link, divisor: int) -> None:

@@ -149,6 +149,14 @@ def bring_up(target: str, configuration: Configuration | None = None) -> tuple[S
     return transport, link, found
 
 
+def leave(transport: SerialTransport, configuration: Configuration) -> None:
+    """Close a transport over which somebody else had a session, the device at its own rate if that is possible."""
+    with contextlib.suppress(DeviceError):
+        link, _ = open_link(transport, configuration, attempts=1)
+        release(link, transport)
+    transport.close()
+
+
 def _time_scale() -> float:
     """Return $POLYSPIKE_TIME_SCALE, or 1."""
     text = os.environ.get(TIME_SCALE_VARIABLE) or "1"

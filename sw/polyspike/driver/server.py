@@ -107,7 +107,7 @@ class Server:
     Parameters
     ----------
     bring_up
-        Makes the transport to the device, for each client anew; it is closed when the client leaves.
+        Makes the transport to the device, for each client anew.
     frame_words
         Largest payload of a frame of the device, in words.
     token
@@ -116,6 +116,8 @@ class Server:
         Where to listen; port 0 for any that is free.
     idle_seconds
         A client that sends nothing for so long is dropped.
+    let_go
+        Closes the transport when its client has left.
     log
         Takes what happens, a line each.
 
@@ -134,6 +136,7 @@ class Server:
         port: int = 0,
         *,
         idle_seconds: float = IDLE_SECONDS,
+        let_go: Callable[[Transport], None] = lambda transport: transport.close(),
         log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
         if len(token) < TOKEN_CHARACTERS:
@@ -142,6 +145,7 @@ class Server:
         self._frame_words = frame_words
         self._token = token
         self._idle_seconds = idle_seconds
+        self._let_go = let_go
         self._log = log
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -274,7 +278,7 @@ class Server:
         except OSError as error:
             why = f"gone ({error})"
         finally:
-            transport.close()
+            self._let_go(transport)
         dropped = "".join(f", {number} {kind}" for kind, number in sorted(requests.dropped.items()))
         self._log(
             f"{peer}: {why}, after {time.monotonic() - start:.0f} s; {requests.passed} requests passed on, "

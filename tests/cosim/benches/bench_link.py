@@ -9,7 +9,7 @@ import pytest
 from cocotb.task import bridge
 
 from polyspike.cosim.cocotb_transport import PERIOD_NS, CocotbTransport, start_link
-from polyspike.driver.link import Link
+from polyspike.driver import Link, Transport
 from polyspike.spec import TINY, LinkError
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME
@@ -38,6 +38,16 @@ class FaultyTransport:
                 )
         return bytes(spoiled)
 
+    @property
+    def bytes_per_second(self) -> None:
+        return None
+
+    def now(self) -> float:
+        return self._transport.now()
+
+    def fall_back(self) -> None:
+        self._transport.fall_back()
+
     def write(self, data: bytes) -> None:
         self._transport.write(self._spoil(data))
 
@@ -52,8 +62,13 @@ class FaultyTransport:
         self._transport.close()
 
 
-def exercise(link: Link, accesses: int, seed: int) -> None:
-    """Write, read and run at random, against a model of what the memory must hold."""
+def a_link(transport: Transport, **options: Any) -> Link:
+    return Link(transport, frame_words=TINY.frame_words, rx_bytes=TINY.rx_bytes, **options)
+
+
+def exercise(transport: Transport, accesses: int, seed: int, **options: Any) -> Link:
+    """Write, read and run at random, against a model of what the memory must hold. Return the link."""
+    link = a_link(transport, session=seed, **options)
     generator = np.random.default_rng(seed)
     model = np.zeros(TINY.spike_depth, np.uint64)
     link.write(Space.SPIKES, 0, 0, model[:200])
@@ -71,13 +86,13 @@ def exercise(link: Link, accesses: int, seed: int) -> None:
             assert np.array_equal(link.read(Space.SPIKES, address, count), model[address : address + count])
     assert runs and link.read(Space.REGISTERS, BY_NAME["EVENTS"].address, 1) == [runs]
     assert np.array_equal(link.read(Space.SPIKES, 0, 200), model[:200])
+    return link
 
 
 @cocotb.test(timeout_time=BOUND_NS, timeout_unit="ns")
 async def sound_link(dut: Any) -> None:
     transport = await start_link(dut)
-    link = Link(transport, frame_words=TINY.frame_words)
-    await bridge(exercise)(link, 20, 1)
+    link = await bridge(exercise)(transport, 20, 1)
     assert not link.faults
 
 
@@ -85,17 +100,17 @@ async def sound_link(dut: Any) -> None:
 async def faulty_link(dut: Any) -> None:
     """Nothing that happens to bytes changes a word, or how often something is run."""
     transport = FaultyTransport(await start_link(dut), 0.001, 2)
-    link = Link(transport, frame_words=TINY.frame_words, timeout=0.02, run_timeout=0.02, attempts=8)
-    await bridge(exercise)(link, 25, 3)
+    link = await bridge(exercise)(transport, 25, 3, timeout=0.05, run_timeout=0.05, attempts=8)
     assert transport.faults > 5 and link.faults
     dut._log.info("%d bytes spoiled, %s", transport.faults, dict(link.faults))
 
 
 @cocotb.test(timeout_time=BOUND_NS, timeout_unit="ns")
 async def refusal(dut: Any) -> None:
-    link = Link(await start_link(dut), frame_words=TINY.frame_words)
+    transport = await start_link(dut)
 
     def host() -> None:
+        link = a_link(transport)
         with pytest.raises(LinkError, match="refused READ of 1 words from SPIKES at 1024"):
             link.read(Space.SPIKES, TINY.spike_depth, 1)
 

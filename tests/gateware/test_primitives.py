@@ -1,0 +1,69 @@
+"""Multipliers: all forms against Python, and the ECP5's cell against the generic form in Icarus."""
+
+import importlib.resources
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateware.icarus import compare
+from gateware.simulate import run
+from polyspike.gateware.primitives import Multiplier, family
+
+
+@pytest.mark.parametrize("fabric", [False, True])
+def test_products(fabric: bool) -> None:
+    unit = Multiplier(fabric=fabric)
+    generator = random.Random(0)
+    ends_a, ends_b = (-(1 << 15), (1 << 15) - 1, 0, -1), (-128, 127, 0, -1, 1)
+    factors = [(a, b) for a in ends_a for b in ends_b]
+    factors += [(generator.randint(ends_a[0], ends_a[1]), generator.randint(-128, 127)) for _ in range(300)]
+    got: list[int] = []
+
+    async def bench(ctx: Any) -> None:
+        for a, b in [*factors, *[(0, 0)] * Multiplier.LATENCY]:
+            ctx.set(unit.a, a)
+            ctx.set(unit.b, b)
+            while not (enable := generator.randint(0, 3) > 0):
+                ctx.set(unit.enable, 0)
+                await ctx.tick()
+            ctx.set(unit.enable, enable)
+            got.append(ctx.get(unit.p))
+            await ctx.tick()
+
+    run(unit, bench)
+    assert got[Multiplier.LATENCY :] == [a * b for a, b in factors]
+
+
+def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path) -> None:
+    bench = """
+        module bench;
+            reg clk = 0, rst = 0, enable = 1;
+            reg signed [15:0] a = 0;
+            reg signed [7:0] b = 0;
+            wire signed [23:0] p, expected;
+            generic one (.clk(clk), .rst(rst), .enable(enable), .a(a), .b(b), .p(expected));
+            cells two (.clk(clk), .rst(rst), .enable(enable), .a(a), .b(b), .p(p));
+            integer cycle;
+            initial begin
+                for (cycle = 0; cycle < 5000; cycle = cycle + 1) begin
+                    #1 clk = 1;
+                    #1 clk = 0;
+                    if (cycle > 10 && p !== expected) $display("cycle %0d: %0d, not %0d", cycle, p, expected);
+                    {a, b} = $random;
+                    enable = $random;
+                    if (cycle < 10) enable = 1;
+                end
+                $display("done");
+            end
+        endmodule
+    """
+    models = Path(str(importlib.resources.files("polyspike.cosim"))) / "models" / "MULT18X18D.v"
+    compare(tmp_path, Multiplier, "LFE5U-85F", models, bench)
+
+
+def test_families() -> None:
+    for device, expected in (("LFE5UM5G-85F", "ecp5"), ("iCE40UP5K", "ice40"), ("GW1NR-LV9QN88PC6/I5", "gowin")):
+        assert family(type("Platform", (), {"device": device})()) == expected
+    assert family(None) == ""
