@@ -230,5 +230,5 @@ def test_one_word_a_cycle_within_a_tap() -> None:
             fetched.extend([cycle] if word else [])
 
     run(unit, feed)
-    assert requests == [4 + 3 * tap + word for tap in range(9) for word in range(2)]
+    assert requests == [5 + 3 * tap + word for tap in range(9) for word in range(2)]
     assert fetched == [cycle + READ_LATENCY + 2 for cycle in requests]

@@ -106,5 +106,5 @@ def test_one_event_a_cycle_without_gaps_between_words() -> None:
             valid.append(int(event))
 
     run(unit, feed, watch)
-    # Latency: the word is taken in cycle 0, its first event is offered in cycle 3; then 15 events in 15 cycles.
-    assert valid[:19] == [0, 0, 0] + [1] * 15 + [0]
+    # Latency: the word is taken in cycle 0, its first event is offered in cycle 2; then 15 events in 15 cycles.
+    assert valid[:18] == [0, 0] + [1] * 15 + [0]

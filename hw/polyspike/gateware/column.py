@@ -35,7 +35,7 @@ class Column(wiring.Component):
     words : ``Out(stream.Signature(SPIKE_WRITE))``, results
     write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
     idle : ``Out(1)``, high when nothing is under way and all results are written
-    activity : ``Out(ACTIVITY)``, what the column did in this cycle
+    activity : ``Out(ACTIVITY)``, what the column did in the cycle before
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -84,11 +84,11 @@ class Column(wiring.Component):
         ]
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
-        connect(m, gather.event, lanes.event)
+        m.submodules.events = events = Buffer(layouts.event(self.configuration))
+        connect(m, gather.event, events.i)
+        connect(m, events.o, lanes.event)
         connect(m, lanes.sums, fire.sums)
-        m.submodules.results = results = Buffer(layouts.spike_write(self.configuration))
-        connect(m, fire.words, results.i)
-        connect(m, results.o, flipped(self.words))
+        connect(m, fire.words, flipped(self.words))
         m.d.comb += fetch.word.eq(self.word)
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
@@ -104,19 +104,24 @@ class Column(wiring.Component):
         # A sum counts from its tag until its last word leaves the fire unit.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        m.d.comb += self.idle.eq((items.level == 0) & ~fetch.working & (under_way == 0) & ~results.o.valid)
+        m.d.comb += self.idle.eq((items.level == 0) & ~fetch.working & (under_way == 0) & fire.empty)
 
-        waiting = gather.event.valid & ~gather.event.ready
-        adding = gather.event.valid & gather.event.ready & gather.event.p.add
+        # In registers first, and counted a cycle later.
+        waiting, adding, idle, port = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            waiting.eq(lanes.event.valid & ~lanes.event.ready),
+            adding.eq(lanes.event.valid & lanes.event.ready & lanes.event.p.add),
+            idle.eq(self.idle),
+            port.eq(fetch.request.valid & ~fetch.request.ready),
+            self.activity.word.eq(fetch.request.valid & fetch.request.ready),
+            self.activity.zero_word.eq(fetch.zero_word),
+        ]
         nothing = ~waiting & ~adding
-        port = fetch.request.valid & ~fetch.request.ready
         m.d.comb += [
             self.activity.event.eq(adding),
             self.activity.stall_drain.eq(waiting),
-            self.activity.stall_idle.eq(nothing & self.idle),
-            self.activity.stall_port.eq(nothing & ~self.idle & port),
-            self.activity.stall_fetch.eq(nothing & ~self.idle & ~port),
-            self.activity.word.eq(fetch.request.valid & fetch.request.ready),
-            self.activity.zero_word.eq(fetch.zero_word),
+            self.activity.stall_idle.eq(nothing & idle),
+            self.activity.stall_port.eq(nothing & ~idle & port),
+            self.activity.stall_fetch.eq(nothing & ~idle & ~port),
         ]
         return m

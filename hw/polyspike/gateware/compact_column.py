@@ -83,7 +83,7 @@ class CompactColumn(wiring.Component):
         adding = gather.event.valid & gather.event.ready & gather.event.p.add
         nothing = ~waiting & ~adding
         port = gather.request.valid & ~gather.request.ready
-        m.d.comb += [
+        m.d.sync += [
             self.activity.event.eq(adding),
             self.activity.stall_drain.eq(waiting),
             self.activity.stall_idle.eq(nothing & self.idle),

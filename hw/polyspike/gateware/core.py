@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
 
+from .buffer import Buffer
 from .engine import Engine
 from .link import Link
 
@@ -48,7 +49,12 @@ class Core(wiring.Component):
         m.submodules.engine = engine = Engine(self.configuration, self.clock_hz)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
-        connect(m, link.request, engine.request)
+        if self.configuration.compact:
+            connect(m, link.request, engine.request)
+        else:
+            m.submodules.requests = requests = Buffer(engine.request.payload.shape())
+            connect(m, link.request, requests.i)
+            connect(m, requests.o, engine.request)
         connect(m, engine.response, link.response)
         connect(m, link.run, engine.run)
         m.d.comb += [

@@ -66,24 +66,30 @@ class Dealer(wiring.Component):
         else:
             m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
             # Deal when every column that this position is for has room.
-            room = Signal(columns)
-            m.d.comb += deal.eq(walking & room.all())
+            room, settled = Signal(columns), Signal()
+            m.d.comb += deal.eq(walking & settled & room.all())
+            m.d.sync += settled.eq(~deal & ~self.start)
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
                 mine = Signal(name=f"mine{column}")
                 m.d.comb += [
                     tile.eq(first_tile + (column >> position_log2)),
-                    mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
                     room[column].eq(~port.valid | ~mine),
                 ]
+                m.d.sync += mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles))
                 with m.If(port.ready):
                     m.d.sync += port.valid.eq(0)
                 with m.If(deal & mine):
                     m.d.sync += [port.valid.eq(1), port.p.eq(at), port.p.tile.eq(tile)]
 
         # Go on to the next pixel, the next row or the next tile.
-        last_x, last_y = x + 1 == layer.extent.width, y + 1 == layer.extent.height
-        last_tile = first_tile + groups >= layer.extent.tiles
+        # (What is known of a position is in registers, a cycle after the position; none is dealt in that cycle.)
+        last_x, last_y, last_tile = Signal(), Signal(), Signal()
+        m.d.sync += [
+            last_x.eq(x + 1 == layer.extent.width),
+            last_y.eq(y + 1 == layer.extent.height),
+            last_tile.eq(first_tile + groups >= layer.extent.tiles),
+        ]
         m.d.comb += self.done.eq(deal & last_x & last_y & last_tile)
         with m.If(deal):
             m.d.sync += member.eq(Mux(member + 1 == members, 0, member + 1))

@@ -193,18 +193,19 @@ class Engine(wiring.Component):
 
     def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | CompactColumn]) -> Cat:
         """Return how much each counter goes up."""
-        running = Signal()
-        m.d.sync += running.eq(sequencer.running)
+        # Columns say a cycle later what they did, and a cycle later it is added up.
+        running, was_running = Signal(), Signal()
+        m.d.sync += [running.eq(sequencer.running), was_running.eq(running)]
         steps = []
         for register in COUNTERS:
             step = Signal(range(len(columns) + 1), name=f"{register.name.lower()}_step")
             if register.name == "CYCLES":
-                m.d.sync += step.eq(sequencer.running)
+                m.d.sync += step.eq(running)
             else:
                 source = {"EVENTS": "event", "WORDS": "word", "ZERO_WORDS": "zero_word"}.get(
                     register.name, register.name.lower()
                 )
                 marks = [getattr(column.activity, source) for column in columns]
                 m.d.sync += step.eq(sum(marks[1:], marks[0]))
-            steps.append(Mux(running, step, 0))
+            steps.append(Mux(was_running, step, 0))
         return Cat(steps)

@@ -12,7 +12,6 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, FireKind, PassMode
 
 from . import layouts
-from .buffer import Buffer
 from .spike_memory import READ_LATENCY
 
 
@@ -37,9 +36,9 @@ class Walk(wiring.Component):
 
     Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle within a tap; each tap costs a cycle more, in which its place is judged, a row above or a tap
-    left of the source two in all, those below and right of it none, and a pass one more to begin; four cycles between
-    positions. Latency: 3 cycles from `item` to the first `step`.
+    Rate: one word a cycle within a tap; each tap costs two cycles more, in which the walk goes there and judges the
+    place, a row above or a tap left of the source three in all, those below and right of it none, and a pass two more to
+    begin; six cycles between positions. Latency: 4 cycles from `item` to the first `step`.
 
     Members
     -------
@@ -81,13 +80,14 @@ class Walk(wiring.Component):
         time_offset = [Signal(address_bits, name=f"time_offset{index}") for index in range(PASS_SLOTS)]
         output_offset = Signal(address_bits)
 
+        # Descriptors of the present pass, in registers except where every cell counts.
+        domain = "comb" if self.configuration.compact else "sync"
         window, source, weights, steps = (
-            layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name)
+            layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name, domain)
             for name in ("window", "source", "weights", "steps")
         )
         # Judging a place takes a cycle; what it gives is in registers, which hold while the place does not change.
-        judging, judged = Signal(), Signal()
-        m.d.comb += judged.eq(working & ~judging)
+        judged = Signal()
 
         def register(name: str, value: Any) -> Signal:
             held = Signal(name=name)
@@ -101,40 +101,44 @@ class Walk(wiring.Component):
         # Is this tap inside the source, and is it the last one that is?
         height, width = window.height, window.width
         beyond = (y >= height) | (x >= width)
-        above, left = register("above", y < 0), register("left", x < 0)
         last_line = register("last_line", (ky + 1 == window.kernel_h) | (y + 1 >= height))
         last_tap = register("last_tap", (kx + 1 == window.kernel_w) | (x + 1 >= width))
         # A window can lie outside altogether; then the last pass still has to end the sum.
-        outside = register(
-            "outside", beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (x < 0))
-        )
+        outside = beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (x < 0))
+        closing = slot + 1 == layer.extent.passes
         inside = register("inside", ~beyond & (y >= 0) & (x >= 0))
+        outside_pass, outside_sum = (
+            register("outside_pass", outside & ~closing),
+            register("outside_sum", outside & closing),
+        )
+        above, left = register("above", ~outside & (y < 0)), register("left", ~outside & (y >= 0) & (x < 0))
         started = Signal()  # this position's and timestep's tag has been handed over
-        fetch, blank, skip_tap, skip_line, skip_pass = (
-            Signal(name=name) for name in ("fetch", "blank", "skip_tap", "skip_line", "skip_pass")
+        # What is left in this cycle is gone on from in the next one; only from word to word it goes on at once.
+        go, next_word, leave_tap, leave_line, leave_pass = (
+            Signal(name=name) for name in ("go", "next_word", "leave_tap", "leave_line", "leave_pass")
         )
-        end_tap, end_line, end_pass, end_time, end_item = (
-            Signal(name=name) for name in ("end_tap", "end_line", "end_pass", "end_time", "end_item")
-        )
-        # Within a tap, only this changes.
-        last_word = register("last_word", Mux(fetch, word_index + 2, word_index + 1) == weights.words)
+        end_tap, end_line = register("end_tap", leave_tap), register("end_line", leave_line)
+        end_pass = register("end_pass", leave_pass)
+        end_time, end_item = Signal(), Signal()
+        last_word = register("last_word", Mux(next_word, word_index + 2, word_index + 1) == weights.words)
+        last_step = outside_sum | (last_word & last_tap & last_line)
         # With 8 lanes, two tiles share a word of 16 counts.
         whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
         m.d.comb += [
-            step.p.blank.eq(outside),
+            step.p.blank.eq(outside_sum),
             step.p.address.eq(address),
             step.p.row.eq(row),
             step.p.mode.eq(weights.mode),
             step.p.wide.eq(weights.wide),
             step.p.slot.eq(slot),
             step.p.sub.eq(Mux(whole_tile, item.tile[0], word_index)),
-            step.p.last.eq(end_time),
-            step.valid.eq(judged & (inside | (outside & last_slot)) & started),
-            fetch.eq(judged & inside & started & step.ready),
-            blank.eq(judged & outside & last_slot & started & step.ready),
-            skip_pass.eq(judged & outside & ~last_slot),
-            skip_line.eq(judged & ~outside & above),
-            skip_tap.eq(judged & ~outside & ~above & left),
+            step.p.last.eq(last_slot & last_step),
+            step.valid.eq(judged & (inside | outside_sum) & started),
+            go.eq(judged & started & step.ready),
+            next_word.eq(go & inside & ~last_word),
+            leave_tap.eq((judged & left) | (go & inside & last_word & ~last_tap)),
+            leave_line.eq((judged & above) | (go & inside & last_word & last_tap & ~last_line)),
+            leave_pass.eq((judged & outside_pass) | (go & (inside | outside_sum) & last_step)),
             self.tag.valid.eq(working & ~started),
             self.tag.p.params.eq(item.params),
             self.tag.p.first.eq(time == 0),
@@ -169,18 +173,16 @@ class Walk(wiring.Component):
         # Advance.
         take = Signal()
         m.d.comb += [
-            end_tap.eq(skip_tap | (fetch & last_word)),
-            end_line.eq(skip_line | (fetch & last_word & last_tap)),
-            end_pass.eq(skip_pass | blank | (fetch & last_word & last_tap & last_line)),
             end_time.eq(end_pass & last_slot),
             end_item.eq(end_time & last_time),
             take.eq(self.item.valid & ~working),
             self.item.ready.eq(end_item),
         ]
-        # A pass begins in two steps: first which one, then where it is.
-        entering = Signal()
-        m.d.sync += judging.eq(take | end_pass | entering | end_tap | end_line)
-        m.d.sync += entering.eq(take | end_pass)
+        # A pass begins in three steps: which one, what describes it, and where it is.
+        beginning, entering = Signal(), Signal()
+        leaving = leave_pass | leave_line | leave_tap | end_pass | end_line | end_tap
+        m.d.sync += judged.eq(working & ~(leaving | beginning | entering))
+        m.d.sync += [beginning.eq(take | end_pass), entering.eq(beginning)]
         with m.If(take | end_pass):
             m.d.sync += slot.eq(~(last_slot | take))
 
@@ -231,7 +233,7 @@ class Walk(wiring.Component):
                 tap_row.eq(row_right),
                 row.eq(row_right),
             ]
-        with m.Elif(fetch):
+        with m.Elif(next_word):
             m.d.sync += [word_index.eq(word_index + 1), address.eq(address + 1), row.eq(row + steps.row_word)]
 
         with m.If(end_time):
@@ -254,7 +256,7 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 4 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
+    Rate: that of the walk while granted. Latency: 5 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
     granted `request` to its word at `fetched`.
 
     Members
@@ -300,13 +302,20 @@ class Fetch(wiring.Component):
         queue = m.submodules.queue = fifo.SyncFIFOBuffered(width=layout.size, depth=prefetch + 1)
         credits = Signal(range(prefetch + 1), init=prefetch)
         dropped, taken = Signal(), Signal()
-        # Steps wait where no path from the spike memory's port reaches the walk.
-        m.submodules.steps = steps = Buffer(step_layout(configuration))
-        step = steps.o
+        room = Signal()  # there was a credit more than one in the cycle before
+        m.d.sync += room.eq(credits > 1)
+        # Steps wait in a queue, where no path from the spike memory's port reaches the walk. Credits keep it from
+        # overflowing.
+        shape = step_layout(configuration)
+        steps = m.submodules.steps = fifo.SyncFIFOBuffered(width=shape.size, depth=prefetch + 1)
+        step = stream.Signature(shape).create(path=("step",))
         m.d.comb += [
-            steps.i.p.eq(walk.step.p),
-            steps.i.valid.eq(walk.step.valid & (credits != 0)),
-            walk.step.ready.eq(steps.i.ready & (credits != 0)),
+            steps.w_data.eq(walk.step.p),
+            steps.w_en.eq(walk.step.valid & room),
+            walk.step.ready.eq(room),
+            step.p.eq(steps.r_data),
+            step.valid.eq(steps.r_rdy),
+            steps.r_en.eq(step.ready),
             self.request.p.eq(step.p.address),
             self.request.valid.eq(step.valid & ~step.p.blank),
             step.ready.eq(step.p.blank | self.request.ready),
@@ -342,5 +351,5 @@ class Fetch(wiring.Component):
             queue.r_en.eq(self.fetched.ready),
             taken.eq(self.fetched.valid & self.fetched.ready),
         ]
-        m.d.sync += credits.eq(credits - (steps.i.valid & steps.i.ready) + dropped + taken)
+        m.d.sync += credits.eq(credits - steps.w_en + dropped + taken)
         return m

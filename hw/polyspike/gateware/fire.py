@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
@@ -14,6 +14,9 @@ from . import layouts
 
 #: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
 _EMITTED_BITS = 16
+
+#: Words that wait for the spike memory.
+_WORDS = 8
 
 #: Bits of block RAM that are written together, on the devices that this column is for.
 _BYTE = 9
@@ -118,9 +121,9 @@ class Fire(wiring.Component):
     Adds bias and the membrane carried over from the timestep before (or the initial potential), finds the spike count,
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
-    Rate: a sum every lanes / fire_width cycles; at the second and later timesteps of a position it waits until the one
-    before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
-    6 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+    Rate: a sum every lanes / fire_width + 1 cycles; at the second and later timesteps of a position it waits until the
+    one before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
+    8 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------
@@ -130,7 +133,8 @@ class Fire(wiring.Component):
     tag : ``In(stream.Signature(tag(configuration)))``, one for each sum
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
     words : ``Out(stream.Signature(spike_write(configuration)))``
-    done : ``Out(2)``, number of sums that left the unit in this cycle, their words included
+    done : ``Out(1)``, high for each sum that was fired, when the last of its words is on its way to the queue
+    empty : ``Out(1)``, high when no word of sums that are done is left here
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -144,7 +148,8 @@ class Fire(wiring.Component):
                 "write": In(layouts.COLUMN_WRITE),
                 "write_enable": In(1),
                 "words": Out(stream.Signature(layouts.spike_write(configuration))),
-                "done": Out(2),
+                "done": Out(1),
+                "empty": Out(1),
             }
         )
 
@@ -179,13 +184,14 @@ class Fire(wiring.Component):
         )
         depth = 3 + configuration.count_bits + 2
         carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
-        move = Signal()
+        move = Signal()  # a register, because everything here waits for it
         in_flight = Cat(stage.valid for stage in carry).any()
 
-        # Take a sum when the register is free or gets free. Membranes of the timestep before must be back first.
-        may_take = Signal()
+        # Take a sum when the register is free. Membranes of the timestep before must be back first.
+        may_take, settled = Signal(), Signal()
+        m.d.sync += settled.eq(~firing & ~in_flight)
         m.d.comb += [
-            may_take.eq((~firing | (move & last_group)) & (self.tag.p.first | (~firing & ~in_flight))),
+            may_take.eq(~firing & (self.tag.p.first | settled)),
             self.sums.ready.eq(may_take & self.tag.valid),
             self.tag.ready.eq(may_take & self.sums.valid),
         ]
@@ -237,29 +243,34 @@ class Fire(wiring.Component):
         wanted = (self.fire.kind != FireKind.MEMBRANE) | out.last
         emit = out.valid & complete & wanted
         half = spikes & ~wide & (lanes < 16)
-        ends = Signal()  # the word that waits for its transfer is the last one of a sum
-        room = ~self.words.valid | self.words.ready
+        # Words wait in a queue; while it may fill up, nothing moves.
+        written = Signal(layouts.spike_write(configuration))
+        writing = Signal()
+        queue = m.submodules.queue = fifo.SyncFIFOBuffered(width=written.shape().size, depth=_WORDS)
         m.d.comb += [
-            move.eq(~emit | room),
-            self.done.eq((self.words.valid & self.words.ready & ends) + (move & out.valid & out.end & ~wanted)),
+            queue.w_data.eq(written),
+            queue.w_en.eq(writing),
+            self.words.valid.eq(queue.r_rdy),
+            self.words.p.eq(queue.r_data),
+            queue.r_en.eq(self.words.ready),
+            self.done.eq(move & out.valid & out.end),
+            self.empty.eq(~writing & (queue.level == 0)),
         ]
-        with m.If(self.words.ready):
-            m.d.sync += self.words.valid.eq(0)
+        # Two words may still come: one that is being written, and one of the move that is decided now.
+        m.d.sync += move.eq(queue.level < _WORDS - 2)
         with m.If(move & out.valid):
             m.d.sync += [word.eq(packed), filled.eq(filled + 1)]
             with m.If(complete):
                 m.d.sync += [filled.eq(0), index.eq(index + 1)]
             with m.If(out.end):
                 m.d.sync += index.eq(0)
-        with m.If(move & emit):
-            m.d.sync += [
-                self.words.valid.eq(1),
-                self.words.p.address.eq(out.output + index),
-                # Half a word lies in the upper half now; the mask says which half of the memory's word it is for.
-                self.words.p.data.eq(Mux(half, packed[32:].replicate(2), packed)),
-                self.words.p.mask.eq(Mux(half, Mux(out.upper, 0b10, 0b01), 0b11)),
-                ends.eq(out.end),
-            ]
+        m.d.sync += [
+            writing.eq(move & emit),
+            written.address.eq(out.output + index),
+            # Half a word lies in the upper half now; the mask says which half of the memory's word it is for.
+            written.data.eq(Mux(half, packed[32:].replicate(2), packed)),
+            written.mask.eq(Mux(half, Mux(out.upper, 0b10, 0b01), 0b11)),
+        ]
         return m
 
     def _neuron(
@@ -298,15 +309,15 @@ class Fire(wiring.Component):
         params = data.View(record, read.data)
         channel, part = self.write.address >> 1, self.write.address[0]
         mine = self.write_enable & ((channel[:width_bits] == lane) if width_bits else 1)
-        written = Signal(record, name=f"written{lane}")
+        host_record = Signal(record, name=f"written{lane}")
         m.d.comb += [
             read.addr.eq((tag.params >> width_bits) + group),
             read.en.eq(move),
-            written.pair.theta.eq(self.write.data[:32]),
-            written.pair.bias.eq(self.write.data[32:].as_signed()),
-            written.start.eq(self.write.data[:32].as_signed()),
+            host_record.pair.theta.eq(self.write.data[:32]),
+            host_record.pair.bias.eq(self.write.data[32:].as_signed()),
+            host_record.start.eq(self.write.data[:32].as_signed()),
             write.addr.eq(channel >> width_bits),
-            write.data.eq(written),
+            write.data.eq(host_record),
             write.en.eq(
                 Cat(
                     (mine & ~part).replicate(pair.size // _BYTE),

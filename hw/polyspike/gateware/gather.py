@@ -1,6 +1,9 @@
 """From spike words to events."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+import itertools
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,13 +19,19 @@ def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
     return Mux(code > positive[:width], code - (1 << width), code)
 
 
+def _several(*bits: Any) -> Any:
+    """Return whether more than one of some bits is set."""
+    return Cat(one & other for one, other in itertools.combinations(bits, 2)).any()
+
+
 class Gather(wiring.Component):
     """Turn each fetched word into events, one for each nonzero count; zero counts cost nothing.
 
     A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
     follows without a gap. A last word without anything in it gives one event that adds nothing.
 
-    Rate: one event a cycle. Latency: 3 cycles from a word to its first event.
+    Rate: one event a cycle. Latency: 2 cycles from a word to its first event, whose count comes
+    from logic, not from a register.
 
     Members
     -------
@@ -59,7 +68,7 @@ class Gather(wiring.Component):
                 }
             )
         )
-        chosen_valid, place, free, finished = Signal(), Signal(), Signal(), Signal()
+        chosen_valid, place, finished = Signal(), Signal(), Signal()
         weights = layouts.select(m, self.weights, chosen.slot, "weights")
 
         # The lowest nonzero count, and whether it is the only one left.
@@ -76,12 +85,24 @@ class Gather(wiring.Component):
             Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
         )
 
+        # Is there more than one mark? Carry chains would take longer to say.
+        fours = [current.marks.word_select(part, 4) for part in range(layouts.MARKS // 4)]
+        some = [four.any() for four in fours]
+        several = Cat(_several(*four) for four in fours).any() | _several(*some)
+
         # First the place of a count in its word, then the count.
         m.d.comb += [
-            free.eq(~self.event.valid | self.event.ready),
-            place.eq(~chosen_valid | free),
-            finished.eq(rest == 0),
+            place.eq(~self.event.valid | self.event.ready),
+            finished.eq(~several),
             self.fetched.ready.eq(~busy | (place & finished)),
+            self.event.valid.eq(chosen_valid),
+            self.event.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
+            self.event.p.count.eq(count),
+            self.event.p.word.eq(chosen.word),
+            self.event.p.slot.eq(chosen.slot),
+            self.event.p.sub.eq(chosen.sub),
+            self.event.p.add.eq(chosen.add),
+            self.event.p.last.eq(chosen.last),
         ]
         with m.If(place):
             m.d.sync += [
@@ -96,17 +117,6 @@ class Gather(wiring.Component):
             ]
             with m.If(busy):
                 m.d.sync += current.marks.eq(rest)
-        with m.If(free):
-            m.d.sync += [
-                self.event.valid.eq(chosen_valid),
-                self.event.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
-                self.event.p.count.eq(count),
-                self.event.p.word.eq(chosen.word),
-                self.event.p.slot.eq(chosen.slot),
-                self.event.p.sub.eq(chosen.sub),
-                self.event.p.add.eq(chosen.add),
-                self.event.p.last.eq(chosen.last),
-            ]
         with m.If(self.fetched.ready):
             m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p)]
         return m

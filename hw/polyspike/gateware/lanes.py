@@ -2,7 +2,7 @@
 
 import itertools
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -94,12 +94,9 @@ class Lanes(wiring.Component):
 
         # The capture stage takes products, or, when nothing is on its way, a raw sum.
         captured = Signal(flag_layout)
-        raw1 = Signal()
-        empty = Signal()
-        m.d.comb += [
-            raw1.eq(valid1 & (mode == PassMode.RAW)),
-            empty.eq(~Cat((stage.add | stage.last) for stage in flags).any()),
-        ]
+        raw1 = Signal()  # there is a raw sum in stage 1
+        left = Signal(range(len(flags) + 1))  # moves until the last of the other events has left the stages behind it
+        empty = left == 0
 
         # Everything moves together, or, when a finished sum has to wait, not at all.
         move, take = Signal(), Signal()
@@ -112,10 +109,12 @@ class Lanes(wiring.Component):
         ]
         with m.If(take):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
+            m.d.sync += raw1.eq(self.event.valid & (weights0.mode == PassMode.RAW))
             m.d.sync += [getattr(weights1, name).eq(getattr(weights0, name)) for name in weights0.signature.members]
         with m.If(move):
             m.d.sync += [
                 shift2.eq(weights1.shift),
+                left.eq(Mux(valid1 & ~raw1, len(flags), left - (left != 0))),
                 flags[0].eq(Mux(raw1, 0, marks)),
                 captured.eq(Mux(raw1 & empty, marks, flags[-1])),
             ]

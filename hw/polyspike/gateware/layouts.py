@@ -111,11 +111,11 @@ def passes(layer: Any) -> list[Any]:
     return [getattr(layer, f"pass{slot}") for slot in range(PASS_SLOTS)]
 
 
-def select(m: Module, slots: list[Any], slot: Value, name: str) -> Any:
-    """Return the descriptors of the pass `slot`, chosen field by field."""
+def select(m: Module, slots: list[Any], slot: Value, name: str, domain: str = "comb") -> Any:
+    """Return the descriptors of the pass `slot`, chosen field by field; in domain "sync" a cycle later."""
     chosen = slots[0].signature.create(path=(name,))
     for field in slots[0].signature.members:
-        m.d.comb += getattr(chosen, field).eq(Mux(slot, *(getattr(each, field) for each in reversed(slots))))
+        m.d[domain] += getattr(chosen, field).eq(Mux(slot, *(getattr(each, field) for each in reversed(slots))))
     return chosen
 
 

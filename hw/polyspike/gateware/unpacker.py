@@ -58,15 +58,17 @@ class Unpacker(wiring.Component):
             Signal(width, name=f"{name}_left")
             for name, width in (("nibble", len(layout.nibbles)), ("row", len(layout.row)), ("word", len(layout.taps)))
         )
-        starts = self.parts.valid & part.first & ~started
-        step = self.parts.valid & ~starts & (index != nibbles) & ~self.words.valid
+        active = Signal()  # a part is offered, since the cycle before
+        m.d.sync += active.eq(self.parts.valid & ~self.parts.ready)
+        starts = active & part.first & ~started
+        step = active & ~starts & (index != nibbles) & ~self.words.valid
         item = nibble_left == 1
         row = row_left == 1
 
         m.d.comb += [
             word.data.eq(kept),
             word.mask.eq(0b11),
-            self.parts.ready.eq((index == nibbles) & ~self.words.valid),
+            self.parts.ready.eq(active & (index == nibbles) & ~self.words.valid),
         ]
         with m.If(starts):
             m.d.sync += [
