@@ -32,9 +32,8 @@ class CompactFire(wiring.Component):
     gains it, and may do so while v stays negative. Sums are buffered, so that the ring they come from is free again
     after a cycle a lane.
 
-    Rate: a lane every 4 + bits cycles, 5 + bits where a negative one fires, with 4 bits of narrow counts and 8 of wide
-    ones, which take one cycle more; 13 for MEMBRANE and 11 for RAW; a cycle for each word. Latency: 3 cycles from the
-    first sum to the start of its search.
+    Rate: a lane every 8 cycles with narrow counts, 13 with wide ones, 1 more where it emits a negative count; 11 with
+    MEMBRANE, 9 with RAW. A cycle for each word, 3 between sums. Latency: 3 cycles from the first sum to the first lane.
 
     Members
     -------
