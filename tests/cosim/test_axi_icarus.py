@@ -18,7 +18,7 @@ from polyspike.spec import TINY
 pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
 
 #: Two columns, so that the column mask matters, and the unpacker.
-CONFIGURATION = TINY.replace(name="two", columns=2, serial=0, unpacker=1)
+CONFIGURATION = TINY.replace(name="two", columns=2, compact=0, unpacker=1)
 
 #: Of the random network that is run: one whose columns get different weights.
 SEED = 2

@@ -31,7 +31,7 @@ from polyspike.spec.configuration import ARCHITECTURE_VERSION
 from polyspike.spec.memory import Space, depth
 from polyspike.spec.registers import InputLayout
 
-CONFIGURATION = TINY.replace(name="two", columns=2, serial=0, unpacker=1)
+CONFIGURATION = TINY.replace(name="two", columns=2, compact=0, unpacker=1)
 PERIOD_NS = 10
 #: Several times what a test needs.
 BOUND = {"timeout_time": 100_000 * PERIOD_NS, "timeout_unit": "ns"}
