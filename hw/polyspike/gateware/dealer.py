@@ -82,8 +82,15 @@ class Dealer(wiring.Component):
                     m.d.sync += [port.valid.eq(1), port.p.eq(at), port.p.tile.eq(tile)]
 
         # Go on to the next pixel, the next row or the next tile.
-        last_x, last_y = x + 1 == layer.extent.width, y + 1 == layer.extent.height
-        last_tile = first_tile + groups >= layer.extent.tiles
+        last_x, last_y, last_tile = Signal(), Signal(), Signal()
+        # For a single column, what is last shows in the cycle in which the walk can go on at the earliest.
+        (m.d.sync if columns == 1 else m.d.comb).__iadd__(
+            [
+                last_x.eq(x + 1 == layer.extent.width),
+                last_y.eq(y + 1 == layer.extent.height),
+                last_tile.eq(first_tile + groups >= layer.extent.tiles),
+            ]
+        )
         m.d.comb += self.done.eq(deal & last_x & last_y & last_tile)
         with m.If(deal):
             m.d.sync += member.eq(Mux(member + 1 == members, 0, member + 1))
