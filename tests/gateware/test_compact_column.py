@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from gateware.simulate import describe, plain, run
-from polyspike.cosim.streams import STALLS, get, send
+from polyspike.cosim.streams import STALLS, get, put, send
 from polyspike.gateware.compact_gather import CompactGather
 from polyspike.gateware.compact_lanes import CompactLanes
+from polyspike.gateware.compact_memory import CompactMemory
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
 
@@ -213,3 +214,56 @@ def test_lanes(modes: tuple[PassMode, PassMode], stall: str) -> None:
 
     run(unit, feed, collect)
     assert got == expected
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_memory(stall: str) -> None:
+    """Column and host read and write, each what nobody else writes; the column holds its words for a while."""
+    generator = random.Random(stall)
+    unit = CompactMemory(CONFIGURATION)
+    words = [generator.getrandbits(64) for _ in range(DEPTH)]
+    read_by_column: list[tuple[int, int]] = []
+    read_by_host: list[tuple[int, int]] = []
+    written = {}
+
+    async def fill(ctx: Any) -> None:
+        for address, word in enumerate(words):
+            await put(ctx, unit.host_write, {"address": address, "data": word, "mask": 0b11}, 0)
+
+    async def column(ctx: Any) -> None:
+        await ctx.tick().repeat(2 * DEPTH)
+        stalls = STALLS[stall](1)
+        for _ in range(60):
+            address = generator.randrange(DEPTH // 2)
+            await put(ctx, unit.read0, address, next(stalls))
+            ctx.set(unit.hold, 1)
+            await ctx.tick().repeat(next(stalls) + 1)
+            read_by_column.append((address, ctx.get(unit.word0)))
+            ctx.set(unit.hold, 0)
+
+    async def column_writes(ctx: Any) -> None:
+        await ctx.tick().repeat(2 * DEPTH)
+        stalls = STALLS[stall](2)
+        for address in range(DEPTH // 2, 3 * DEPTH // 4):
+            mask, data = generator.randint(1, 3), generator.getrandbits(64)
+            keep = sum(0xFFFFFFFF << 32 * half for half in range(2) if not mask >> half & 1)
+            written[address] = (data & ~keep) | (words[address] & keep)
+            await put(ctx, unit.write0, {"address": address, "data": data, "mask": mask}, next(stalls) + 1)
+
+    async def host(ctx: Any) -> None:
+        await ctx.tick().repeat(2 * DEPTH)
+        stalls = STALLS[stall](3)
+        for address in range(3 * DEPTH // 4, DEPTH):
+            written[address] = generator.getrandbits(64)
+            await put(ctx, unit.host_write, {"address": address, "data": written[address], "mask": 0b11}, next(stalls))
+        await ctx.tick().repeat(200)
+        for address in generator.sample(range(DEPTH), DEPTH):
+            await put(ctx, unit.host_read, address, next(stalls))
+            read_by_host.append((address, ctx.get(unit.host_word)))
+            assert ctx.get(unit.host_word_valid)
+
+    run(unit, fill, column, column_writes, host)
+    assert all(word == words[address] for address, word in read_by_column)
+    assert len(read_by_host) == DEPTH
+    for address, word in read_by_host:
+        assert word == written.get(address, words[address])

@@ -32,6 +32,8 @@ INTEGER = "an integer"
         ("read_ports", 3, "1, 2 or 4 and no more than there are columns"),
         ("read_ports", 8, "1, 2 or 4 and no more than there are columns"),
         ("fire_width", 3, "1 or 2"),
+        ("compact", 1, "0, or 1 with one column of 8 lanes and fire_width 1"),
+        ("compact", 2, "0, or 1 with one column of 8 lanes and fire_width 1"),
         ("count_bits", 6, "4 or 8"),
         ("membrane_bits", 15, "from 16 to 32"),
         ("membrane_bits", 33, "from 16 to 32"),
@@ -66,7 +68,9 @@ def test_a_broken_invariant_names_field_value_and_range(field: str, value: objec
         ("count_bits", (4, 8)),
         ("membrane_bits", (16, 24, 32)),
         ("prefetch", (4, 64)),
-        ("frame_words", (8, 1024)),
+        ("frame_words", (8, 256)),
+        ("rx_bytes", (2048, 65536)),
+        ("unpacker", (0, 1)),
     ],
 )
 def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) -> None:
@@ -75,7 +79,7 @@ def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) 
 
 
 def test_no_more_read_ports_than_columns() -> None:
-    assert TINY.replace(columns=2, read_ports=2).read_ports == 2
+    assert TINY.replace(columns=2, compact=0, read_ports=2).read_ports == 2
     with pytest.raises(ConfigurationError, match=r"read_ports = 2, but it must be .*no more than there are columns"):
         TINY.replace(read_ports=2)
     with pytest.raises(ConfigurationError, match="read_ports = 2"):
@@ -85,7 +89,7 @@ def test_no_more_read_ports_than_columns() -> None:
 def test_replace_changes_a_copy() -> None:
     changed = TINY.replace(name="other", weight_depth=64)
     assert (changed.name, changed.weight_depth, changed.spike_depth) == ("other", 64, TINY.spike_depth)
-    assert TINY.weight_depth == 1024
+    assert TINY.weight_depth == 2048
     with pytest.raises(dataclasses.FrozenInstanceError):
         TINY.columns = 2  # type: ignore[misc]
 
@@ -107,7 +111,7 @@ def test_plain_values_survive_json(configuration: Configuration) -> None:
     assert Configuration.from_dict(json.loads(json.dumps(configuration.to_dict()))) == configuration
 
 
-#: Another legal value for every field.
+#: Another legal value for every field of LARGE.
 OTHER = {
     "columns": 4,
     "lanes": 8,
@@ -121,6 +125,9 @@ OTHER = {
     "membrane_bits": 25,
     "prefetch": 16,
     "frame_words": 8,
+    "rx_bytes": 8192,
+    "unpacker": 0,
+    "fabric_lanes": 1,
 }
 
 
@@ -128,7 +135,8 @@ def test_the_digest_names_the_hardware_and_nothing_else(monkeypatch: pytest.Monk
     assert re.fullmatch("[0-9a-f]{16}", LARGE.digest)
     assert LARGE.replace(name="another").digest == LARGE.digest
     assert Configuration.from_dict(dict(reversed(LARGE.to_dict().items()))).digest == LARGE.digest
-    assert {"name", *OTHER} == {field.name for field in dataclasses.fields(Configuration)}
+    assert TINY.replace(compact=0).digest != TINY.digest
+    assert {"name", "compact", *OTHER} == {field.name for field in dataclasses.fields(Configuration)}
     digests = [LARGE.replace(**{field: value}).digest for field, value in OTHER.items()]
     assert len({LARGE.digest, *digests}) == 1 + len(OTHER)
     before = LARGE.digest
@@ -154,5 +162,6 @@ def test_sizes_follow_from_the_fields() -> None:
         Space.WEIGHTS: 2048 * 2,
         Space.PARAMS: 1024 * 2,
         Space.PROGRAM: 512,
-        Space.REGISTERS: 11,
+        Space.REGISTERS: 14,
+        Space.INPUT: 4096,
     }

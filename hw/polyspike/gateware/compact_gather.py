@@ -119,8 +119,13 @@ class CompactGather(wiring.Component):
         ]
 
         useful = some.any()
+        # Of each group the byte with its lowest due nibble, then the one of the lowest group: the index is late.
         byte = Signal(8)
-        m.d.comb += byte.eq(Array(word.word_select(at, 8) for at in range(8))[index[1:]])
+        bytes_ = [
+            Mux(number[1], word.word_select(2 * group + 1, 8), word.word_select(2 * group, 8))
+            for group, number in enumerate(within)
+        ]
+        m.d.comb += byte.eq(Array(bytes_)[index[2:]])
         broadcast = mode == PassMode.BROADCAST
         number = Mux(wide, index[1:], index)  # of the count in its word
         m.d.comb += [

@@ -12,6 +12,7 @@ from polyspike.spec.registers import COUNTERS
 from . import layouts
 from .column import Column
 from .compact_column import CompactColumn
+from .compact_memory import CompactMemory
 from .link import RUN_LAYOUT, request_layout
 from .registers import LIMB_BITS, Registers
 from .sequencer import Sequencer
@@ -68,7 +69,9 @@ class Engine(wiring.Component):
         m = Module()
         configuration = self.configuration
         m.submodules.sequencer = sequencer = Sequencer(configuration)
-        m.submodules.spikes = spikes = SpikeMemory(configuration)
+        m.submodules.spikes = spikes = (
+            CompactMemory(configuration) if configuration.compact else SpikeMemory(configuration)
+        )
         connect(m, flipped(self.run), sequencer.run)
         m.d.comb += self.busy.eq(~sequencer.run.ready)
 
@@ -101,7 +104,11 @@ class Engine(wiring.Component):
         return m
 
     def _host(
-        self, m: Module, sequencer: Sequencer, spikes: SpikeMemory, columns: list[Column | CompactColumn]
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        spikes: SpikeMemory | CompactMemory,
+        columns: list[Column | CompactColumn],
     ) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response

@@ -10,7 +10,7 @@ from polyspike.spec.configuration import WORD_BITS
 from . import layouts
 from .arbiter import RoundRobin
 
-#: Cycles from a read's transfer to its word, where the configuration is not compact.
+#: Cycles from a read's transfer to its word.
 READ_LATENCY = 3
 
 
@@ -23,8 +23,7 @@ class SpikeMemory(wiring.Component):
     bandwidth counts once for all of them.
 
     Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
-    to its word, in a compact configuration 1, and there the word stays until the next read; a word can be read
-    in the cycle after its write.
+    to its word; a word can be read in the cycle after its write.
 
     Members
     -------
@@ -33,7 +32,6 @@ class SpikeMemory(wiring.Component):
     word0, word1, ... : ``Out(64)``, the word a column has read
     host_write : ``In(stream.Signature(spike_write(configuration)))``
     host_read : ``In(stream.Signature(address_bits))``
-    hold : ``In(1)``, where the configuration is compact: the column still needs its word, so the host has to wait
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
     """
 
@@ -45,8 +43,6 @@ class SpikeMemory(wiring.Component):
             members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
             members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
-        if configuration.compact:
-            members["hold"] = In(1)
         members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
         members["host_read"] = In(stream.Signature(address))
         members["host_word"] = Out(WORD_BITS)
@@ -63,11 +59,9 @@ class SpikeMemory(wiring.Component):
         for index, writer in enumerate(writers):
             connect(m, flipped(writer), getattr(writing, f"i{index}"))
         m.d.comb += writing.o.ready.eq(1)
-        # Registers on both sides of the memory, unless every cell counts.
+        # Registers on both sides of the memory.
         write_item, write_valid = Signal.like(writing.o.p.item), Signal()
-        (m.d.comb if configuration.compact else m.d.sync).__iadd__(
-            [write_item.eq(writing.o.p.item), write_valid.eq(writing.o.valid)]
-        )
+        m.d.sync += [write_item.eq(writing.o.p.item), write_valid.eq(writing.o.valid)]
 
         for port in range(ports):
             copy = memory.Memory(shape=WORD_BITS, depth=self.configuration.spike_depth, init=[])
@@ -87,29 +81,24 @@ class SpikeMemory(wiring.Component):
             )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
-                allowed = ~self.hold if configuration.compact and reader is self.host_read else 1
                 same = reading.o.valid & (reader.payload == reading.o.p.item)
                 m.d.comb += [
                     asked.payload.eq(reader.payload),
-                    asked.valid.eq(reader.valid & allowed),
-                    reader.ready.eq((asked.ready | same) & allowed),
+                    asked.valid.eq(reader.valid),
+                    reader.ready.eq(asked.ready | same),
                 ]
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
             m.d.comb += reading.o.ready.eq(1)
-            if configuration.compact:
-                m.d.comb += [read.addr.eq(reading.o.p.item), read.en.eq(reading.o.valid), word.eq(read.data)]
-            else:
-                address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
-                m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
-                m.d.comb += read.addr.eq(address)
+            address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
+            m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
+            m.d.comb += read.addr.eq(address)
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             if port == 0:
                 on_its_way = self.host_read.valid & self.host_read.ready
-                if not configuration.compact:
-                    for stage in range(READ_LATENCY - 1):
-                        before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
-                        m.d.sync += on_its_way.eq(before)
+                for stage in range(READ_LATENCY - 1):
+                    before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
+                    m.d.sync += on_its_way.eq(before)
                 m.d.sync += self.host_word_valid.eq(on_its_way)
                 m.d.comb += self.host_word.eq(word)
         return m
