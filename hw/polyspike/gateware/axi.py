@@ -159,7 +159,7 @@ class Skid(wiring.Component):
 class Transfers(wiring.Component):
     """Carries out commands: streams to memory, runs, memory to stream; and accesses to the engine's registers.
 
-    Rate: a word a cycle in, a word every 6 cycles out.
+    Rate: a word a cycle in, a word every 7 cycles out.
 
     Members
     -------
@@ -302,7 +302,7 @@ class Transfers(wiring.Component):
 class AxiEngine(wiring.Component):
     """`Engine` behind AXI4-Lite and AXI4-Stream: what `polyspike.spec.axi` describes.
 
-    Every output is a register. Streams move a word a cycle in and one every 6 cycles out. Has a clock domain of its
+    Every output is a register. Streams move a word a cycle in and one every 7 cycles out. Has a clock domain of its
     own, `sync` on the inside.
 
     Members

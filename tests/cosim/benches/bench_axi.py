@@ -327,28 +327,33 @@ async def streams_write_and_read_the_spike_memory(dut: Any, stalled: bool) -> No
 
 @cocotb.test(**BOUND)
 async def streams_are_as_fast_as_said(dut: Any) -> None:
-    """A word a cycle in, and one every six cycles out."""
+    """A word a cycle in, and one every seven cycles out."""
     host = await started(dut)
     host.source.pause = True
     await host.send(words(3, 200))
     await host.command(IN, in_target=Space.SPIKES, in_address=0, in_count=200)
     host.source.pause = False
-    while not dut.s_axis_tvalid.value:
-        await RisingEdge(dut.aclk)
-    for _ in range(200):
-        assert dut.s_axis_tvalid.value and dut.s_axis_tready.value
-        await RisingEdge(dut.aclk)
-    assert not dut.s_axis_tvalid.value
+    times = await transfers(dut, "s_axis", 200)
+    # The memory lets the first words wait for a cycle.
+    assert 199 * PERIOD_NS <= times[-1] - times[0] <= 200 * PERIOD_NS
     await ClockCycles(dut.aclk, 6)
     assert await host.read("IRQ_STATUS") == DONE_IN
     receiving = cocotb.start_soon(host.receive())
     await host.command(OUT, out_address=0, out_count=50)
-    times = []
-    while not receiving.done():
+    times = await transfers(dut, "m_axis", 50)
+    assert set(np.diff(times)) == {7 * PERIOD_NS}
+    await receiving
+
+
+async def transfers(dut: Any, stream: str, count: int) -> list[float]:
+    """Return when a stream's next words are transferred, in nanoseconds."""
+    valid, ready = (getattr(dut, f"{stream}_t{name}") for name in ("valid", "ready"))
+    times: list[float] = []
+    while len(times) < count:
         await RisingEdge(dut.aclk)
-        if dut.m_axis_tvalid.value and dut.m_axis_tready.value:
+        if valid.value and ready.value:
             times.append(get_sim_time("ns"))
-    assert set(np.diff(times)) == {6 * PERIOD_NS}
+    return times
 
 
 @cocotb.test(**BOUND)
@@ -461,8 +466,10 @@ async def commands_keep_their_order_unless_ahead(dut: Any) -> None:
             await host.command(command)
         while await host.read("STATUS"):
             pass
-        counted.append([await host.read(register.name) for register in axi.REGISTERS if register.offset >= 0x80])
-    assert counted[0] == counted[1] and sum(counted[0]) > 0
+        counted.append([await host.read(f"{name}_LO") for name in ("EVENTS", "WORDS", "ZERO_WORDS", "CYCLES")])
+    (*apart, longer), (*together, shorter) = counted
+    # Which column the memory serves first makes a difference of a few cycles.
+    assert apart == together and apart[0] > 0 and abs(longer - shorter) < 10
     # A run that is cut short leaves nothing behind.
     await host.command(RUN)
     await ClockCycles(dut.aclk, 100)
