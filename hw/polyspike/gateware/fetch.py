@@ -37,9 +37,9 @@ class Walk(wiring.Component):
 
     Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle within a tap; each tap costs a cycle more, in which its place is judged, a row above or a tap
-    left of the source two in all, those below and right of it none, and a pass one more to begin; four cycles between
-    positions. Latency: 3 cycles from `item` to the first `step`.
+    Rate: one word a cycle within a tap. A tap inside the source costs a cycle more, in which its place is judged; a row
+    above the source, or a tap left of it, costs two in all, those below and right of it none. A pass costs a cycle, and
+    so does a position. Latency: 3 cycles from `item` to the first `step`.
 
     Members
     -------
