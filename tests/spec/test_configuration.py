@@ -32,6 +32,8 @@ INTEGER = "an integer"
         ("read_ports", 3, "1, 2 or 4 and no more than there are columns"),
         ("read_ports", 8, "1, 2 or 4 and no more than there are columns"),
         ("fire_width", 3, "1 or 2"),
+        ("compact", 1, "0, or 1 with one column of 8 lanes and fire_width 1"),
+        ("compact", 2, "0, or 1 with one column of 8 lanes and fire_width 1"),
         ("count_bits", 6, "4 or 8"),
         ("membrane_bits", 15, "from 16 to 32"),
         ("membrane_bits", 33, "from 16 to 32"),
@@ -43,8 +45,6 @@ INTEGER = "an integer"
         ("rx_bytes", 1024, "a power of two from 2048 (two largest payloads) to 65536"),
         ("rx_bytes", 5000, "a power of two from 2048 (two largest payloads) to 65536"),
         ("rx_bytes", 131072, "a power of two from 2048 (two largest payloads) to 65536"),
-        ("compact", 1, "0, or 1 with one column of 8 lanes and fire_width 1"),
-        ("compact", 2, "0, or 1 with one column of 8 lanes and fire_width 1"),
         ("fabric_lanes", -1, "from 0 to 16, the lanes of a column"),
         ("fabric_lanes", 17, "from 0 to 16, the lanes of a column"),
         ("unpacker", 2, "0 or 1"),
@@ -124,7 +124,7 @@ def test_plain_values_survive_json(configuration: Configuration) -> None:
     assert Configuration.from_dict(json.loads(json.dumps(configuration.to_dict()))) == configuration
 
 
-#: Another legal value for every field.
+#: Another legal value for every field of LARGE.
 OTHER = {
     "columns": 4,
     "lanes": 8,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
@@ -16,6 +16,15 @@ from . import layouts
 _EMITTED_BITS = 16
 
 
+class _Operand(enum.Enum, shape=2):
+    """What the adder adds to v."""
+
+    STATE = 0
+    BIAS = 1
+    START = 2
+    SCALED = 3
+
+
 class CompactFire(wiring.Component):
     """Fire a tile lane by lane with one adder, while the next sum accumulates.
 
@@ -23,9 +32,8 @@ class CompactFire(wiring.Component):
     gains it, and may do so while v stays negative. Sums are buffered, so that the ring they come from is free again
     after a cycle a lane.
 
-    Rate: a lane every 4 + bits cycles, 5 + bits where a negative one fires, with 4 bits of narrow counts and 8 of wide
-    ones, which take one cycle more; 13 for MEMBRANE and 11 for RAW; a cycle for each word. Latency: 3 cycles from the
-    first sum to the start of its search.
+    Rate: a lane every 8 cycles with narrow counts, 13 with wide ones, 1 more where it emits a negative count; 11 with
+    MEMBRANE, 9 with RAW. A cycle for each word, 3 between sums. Latency: 3 cycles from the first sum to the first lane.
 
     Members
     -------
@@ -100,9 +108,20 @@ class CompactFire(wiring.Component):
         # One adder: v + operand, and 1 more where the inverted theta * 2^k is subtracted.
         v, operand, total = Signal(membrane), Signal(membrane), Signal(membrane)
         scaled = Signal(max(bits, configuration.threshold_bits + configuration.count_bits - 1))
-        searching, negative = Signal(), Signal()
-        subtracting = searching & ~negative
+        # What is added next is chosen a cycle ahead: the way through the adder is long enough.
+        choice = Signal(_Operand)
+        negative = Signal()
+        subtracting = (choice == _Operand.SCALED) & ~negative
         m.d.comb += total.eq((Cat(subtracting, v) + Cat(subtracting, operand)) >> 1)
+        with m.Switch(choice):
+            with m.Case(_Operand.STATE):
+                m.d.comb += operand.eq(before.value)
+            with m.Case(_Operand.BIAS):
+                m.d.comb += operand.eq(params.bias)
+            with m.Case(_Operand.START):
+                m.d.comb += operand.eq(start)
+            with m.Case(_Operand.SCALED):
+                m.d.comb += operand.eq(scaled)
 
         # The quotient, from its highest bit down. A negative neuron emits -1 - q, so its q must stay below its limit.
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
@@ -111,10 +130,11 @@ class CompactFire(wiring.Component):
         silent = lo == 0
         m.d.comb += [
             emitted.eq(Mux(tag.first, 0, before.emitted)),
-            lo.eq(Mux(fire.rectified & (emitted < fire.n_neg), emitted, fire.n_neg)),
             limit.eq(Mux(negative, lo, fire.n_pos)),
             count.eq(Mux(negative, Mux(silent, 0, ~quotient.as_signed()), quotient)),
         ]
+        # Of the lane at hand from the search on.
+        m.d.sync += lo.eq(Mux(fire.rectified & (emitted < fire.n_neg), emitted, fire.n_neg))
         fits = Cat(Const(0, 1), quotient | bit) < Cat(~negative, limit)
         overflow = (scaled[bits - 1 :] ^ (~negative).replicate(len(scaled) - bits + 1)).any()
         hit = fits & ~overflow & (total[-1] == negative)
@@ -157,22 +177,22 @@ class CompactFire(wiring.Component):
                 m.next = "READ"
             with m.State("READ"):
                 m.d.comb += reading.eq(1)
+                m.d.sync += choice.eq(_Operand.STATE)
                 m.next = "SUM"
             with m.State("SUM"):
-                m.d.comb += [operand.eq(before.value), reading_kept.eq(1)]
-                m.d.sync += [v.eq(total), nibble.eq(0)]
+                m.d.comb += reading_kept.eq(1)
+                m.d.sync += [v.eq(total), nibble.eq(0), choice.eq(_Operand.BIAS)]
                 m.next = "BIAS"
                 with m.If(raw):
                     m.next = "PACK"
             with m.State("BIAS"):
-                m.d.comb += operand.eq(params.bias)
-                m.d.sync += v.eq(total)
+                m.d.sync += [v.eq(total), choice.eq(Mux(tag.first, _Operand.START, _Operand.STATE))]
                 m.next = "CARRY"
             with m.State("CARRY"):
-                m.d.comb += operand.eq(Mux(tag.first, start, before.value))
                 highest = configuration.count_bits - 1
                 m.d.sync += [
                     v.eq(total),
+                    choice.eq(_Operand.SCALED),
                     negative.eq(total[-1]),
                     scaled.eq(
                         Mux(fire.wide, params.theta << highest, params.theta << 3) ^ (~total[-1]).replicate(len(scaled))
@@ -184,7 +204,6 @@ class CompactFire(wiring.Component):
                 with m.If(~spikes):
                     m.next = "PACK"
             with m.State("SEARCH"):
-                m.d.comb += [operand.eq(scaled), searching.eq(1)]
                 m.d.sync += bit.eq(bit >> 1)
                 with m.If(hit):
                     m.d.sync += [v.eq(total), quotient.eq(quotient | bit)]
@@ -195,11 +214,11 @@ class CompactFire(wiring.Component):
                 with m.Else():
                     m.d.sync += scaled.eq(Cat(scaled[1:], ~negative))
             with m.State("RESET"):
-                m.d.comb += operand.eq(scaled)
                 m.d.sync += v.eq(total)
                 m.next = "PACK"
             with m.State("PACK"):
                 m.d.comb += packing.eq(1)
+                m.d.sync += choice.eq(_Operand.STATE)
                 with m.If(~(last_nibble & collecting)):
                     m.d.sync += [word.eq(shifted), nibble.eq(nibble + 1)]
                 with m.If(last_nibble & ~collecting):
