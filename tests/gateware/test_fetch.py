@@ -7,7 +7,7 @@ import pytest
 
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, put
-from polyspike.gateware.fetch import Fetch
+from polyspike.gateware.fetch import Fetch, Walk
 from polyspike.gateware.spike_memory import READ_LATENCY
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind, PassMode
@@ -232,3 +232,40 @@ def test_one_word_a_cycle_within_a_tap() -> None:
     run(unit, feed)
     assert requests == [5 + 3 * tap + word for tap in range(9) for word in range(2)]
     assert fetched == [cycle + READ_LATENCY + 2 for cycle in requests]
+
+
+@pytest.mark.parametrize("words", [1, 3])
+@pytest.mark.parametrize("passes,timesteps", [(1, 1), (2, 1), (1, 3)])
+@pytest.mark.parametrize("y,x", [(0, 0), (-1, 0), (0, -2), (-2, -1), (6, 7)])
+def test_what_a_position_costs(y: int, x: int, passes: int, timesteps: int, words: int) -> None:
+    """A window of 3 x 3 taps on 8 x 8 pixels: cycles from one position to the next, by the documented costs."""
+    unit = Walk(configuration(16))
+    taken: list[int] = []
+    steps: list[int] = []
+
+    async def feed(ctx: Any) -> None:
+        for each in (unit.layer.pass0, unit.layer.pass1):
+            describe(
+                ctx,
+                each,
+                window={"height": 8, "width": 8, "kernel_h": 3, "kernel_w": 3},
+                weights={"mode": PassMode.BROADCAST, "words": words},
+            )
+        describe(ctx, unit.layer, extent={"timesteps": timesteps, "passes": passes})
+        ctx.set(unit.step.ready, 1)
+        ctx.set(unit.tag.ready, 1)
+        ctx.set(unit.item.payload, {"window": [{"y": y, "x": x}] * 2})
+        ctx.set(unit.item.valid, 1)
+        for cycle in range(1000):
+            _, _, done, step = await ctx.tick().sample(unit.item.ready, unit.step.valid)
+            taken.extend([cycle] if done else [])
+            steps.extend([cycle] if step else [])
+            if len(taken) == 2:
+                break
+
+    run(unit, feed)
+    above, left = max(0, -y), max(0, -x)
+    rows, columns = sum(0 <= y + k < 8 for k in range(3)), sum(0 <= x + k < 8 for k in range(3))
+    a_pass = 1 + 2 * above + rows * (2 * left + columns * (1 + words))
+    assert taken[1] - taken[0] == 1 + timesteps * passes * a_pass
+    assert steps[0] == 3 + 2 * above + 2 * left

@@ -173,10 +173,11 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
         assert each in candidates
 
 
-def test_rate_and_latency() -> None:
-    unit = Sequencer(configuration(1))
-    layer = random_layer(random.Random(0), 1)
-    layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 1, "position_log2": 0}
+@pytest.mark.parametrize("columns", [1, 4])
+def test_rate_and_latency(columns: int) -> None:
+    unit = Sequencer(configuration(columns))
+    layer = random_layer(random.Random(0), columns)
+    layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 1, "position_log2": columns.bit_length() - 1}
     program = instructions(layer)
     valid: list[int] = []
     ends: list[int] = []
@@ -187,18 +188,22 @@ def test_rate_and_latency() -> None:
             ctx.set(unit.write, {"address": address, "data": data})
             await ctx.tick()
         ctx.set(unit.write_enable, 0)
-        ctx.set(unit.item0.ready, 1)
-        ctx.set(unit.idle, 1)
+        items = [getattr(unit, f"item{column}") for column in range(columns)]
+        for item in items:
+            ctx.set(item.ready, 1)
+        ctx.set(unit.idle, (1 << columns) - 1)
         ctx.set(unit.run.payload, {"first": 0, "count": len(program)})
         ctx.set(unit.run.valid, 1)
         for cycle in range(120):
-            _, _, item, done = await ctx.tick().sample(unit.item0.valid, unit.done)
+            _, _, done, *offered = await ctx.tick().sample(unit.done, *(item.valid for item in items))
             ctx.set(unit.run.valid, 0)
-            valid.extend([cycle] if item else [])
+            valid.extend([cycle] * sum(offered))
             ends.extend([cycle] if done else [])
 
     run(unit, host)
-    # One cycle to take the request, two an instruction, the products, two for the only column, one to start.
-    first = 1 + 2 * len(program) + SETUP_CYCLES + 2 + 1
-    assert valid == list(range(first, first + 30, 2))
-    assert ends == [first + 30 + 5]
+    # One cycle to take the request, two an instruction, the products, one a column and one, one to start; and, to
+    # several columns, a register each.
+    first = 1 + 2 * len(program) + SETUP_CYCLES + columns + 1 + 1 + (columns > 1)
+    spacing = 1 if columns > 1 else 2
+    assert valid == list(range(first, first + 15 * spacing, spacing))
+    assert ends == [first + 15 * spacing + 5]

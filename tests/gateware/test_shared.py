@@ -55,6 +55,26 @@ def test_arbiter_is_fair_and_serves_one_a_cycle() -> None:
     assert order == [0, 1, 2] * 3
 
 
+def test_arbiter_decides_a_cycle_ahead() -> None:
+    """`ready` follows from the turn alone: a newcomer waits for a cycle, the one served last does not."""
+    unit = RoundRobin(8, 3)
+
+    async def watch(ctx: Any) -> None:
+        ctx.set(unit.o.ready, 1)
+
+        async def served(*valid: int) -> tuple[int, int]:
+            for source in range(3):
+                ctx.set(getattr(unit, f"i{source}").valid, source in valid)
+            _, _, *ready = await ctx.tick().sample(unit.i0.ready, unit.i1.ready, unit.i2.ready)
+            return ready.index(1), sum(ready)
+
+        assert [await served(*valid) for valid in ((), (2,), (2,), (), (2,), (1,), (1,))] == [
+            (turn, 1) for turn in (0, 0, 2, 2, 2, 2, 1)
+        ]
+
+    run(unit, watch)
+
+
 @pytest.mark.parametrize("columns,ports", [(1, 1), (4, 2), (8, 2)])
 def test_memory_serves_all_columns_and_the_host(columns: int, ports: int) -> None:
     configuration = Configuration(

@@ -42,6 +42,12 @@ INTEGER = "an integer"
         ("prefetch", 128, "4, 8, 16, 32 or 64"),
         ("frame_words", 4, "a power of two from 8 to 1024"),
         ("frame_words", 2048, "a power of two from 8 to 1024"),
+        ("rx_bytes", 1024, "a power of two from 2048 (two largest payloads) to 65536"),
+        ("rx_bytes", 5000, "a power of two from 2048 (two largest payloads) to 65536"),
+        ("rx_bytes", 131072, "a power of two from 2048 (two largest payloads) to 65536"),
+        ("fabric_lanes", -1, "from 0 to 16, the lanes of a column"),
+        ("fabric_lanes", 17, "from 0 to 16, the lanes of a column"),
+        ("unpacker", 2, "0 or 1"),
         ("columns", 8.0, INTEGER),
         ("lanes", "16", INTEGER),
         ("fire_width", True, INTEGER),
@@ -70,12 +76,19 @@ def test_a_broken_invariant_names_field_value_and_range(field: str, value: objec
         ("prefetch", (4, 64)),
         ("frame_words", (8, 256)),
         ("rx_bytes", (2048, 65536)),
+        ("fabric_lanes", (0, 16)),
         ("unpacker", (0, 1)),
     ],
 )
 def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) -> None:
     for value in values:
         assert getattr(LARGE.replace(**{field: value}), field) == value
+
+
+def test_the_largest_frames_need_room_to_arrive() -> None:
+    assert LARGE.replace(frame_words=1024, rx_bytes=16384).frame_words == 1024
+    with pytest.raises(ConfigurationError, match=r"rx_bytes = 4096, but it must be a power of two from 16384"):
+        LARGE.replace(frame_words=1024)
 
 
 def test_no_more_read_ports_than_columns() -> None:
@@ -126,8 +139,8 @@ OTHER = {
     "prefetch": 16,
     "frame_words": 8,
     "rx_bytes": 8192,
+    "fabric_lanes": 3,
     "unpacker": 0,
-    "fabric_lanes": 1,
 }
 
 
@@ -135,10 +148,11 @@ def test_the_digest_names_the_hardware_and_nothing_else(monkeypatch: pytest.Monk
     assert re.fullmatch("[0-9a-f]{16}", LARGE.digest)
     assert LARGE.replace(name="another").digest == LARGE.digest
     assert Configuration.from_dict(dict(reversed(LARGE.to_dict().items()))).digest == LARGE.digest
-    assert TINY.replace(compact=0).digest != TINY.digest
+    # `compact` goes with a single column of 8 lanes: it is compared below.
     assert {"name", "compact", *OTHER} == {field.name for field in dataclasses.fields(Configuration)}
     digests = [LARGE.replace(**{field: value}).digest for field, value in OTHER.items()]
     assert len({LARGE.digest, *digests}) == 1 + len(OTHER)
+    assert TINY.replace(compact=0).digest != TINY.digest
     before = LARGE.digest
     monkeypatch.setattr("polyspike.spec.configuration.ARCHITECTURE_VERSION", 999)
     assert LARGE.digest != before

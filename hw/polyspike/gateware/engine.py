@@ -34,9 +34,10 @@ class Engine(wiring.Component):
     the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
     INPUT_LAYOUT tells how payloads are unpacked.
 
-    Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every 4
-    cycles at most, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
-    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
+    Rate: a word a cycle while nobody else wants the spike memory, a word in 18 to 35 cycles to INPUT, a read every
+    READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
+    write is in the spike memory two cycles after its transfer (to INPUT, by then), before a later read sees it, and in
+    the other memories at most a cycle a column later.
 
     Members
     -------

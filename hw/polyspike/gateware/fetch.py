@@ -37,8 +37,8 @@ class Walk(wiring.Component):
     Taps outside the source are skipped, a whole row at a time.
 
     Rate: one word a cycle within a tap; each tap costs two cycles more, in which the walk goes there and judges the
-    place, a row above or a tap left of the source three in all, those below and right of it none, and a pass two more to
-    begin; six cycles between positions. Latency: 4 cycles from `item` to the first `step`.
+    place, a row above or a tap left of the source three in all, those below and right of it none, and a pass two more
+    to begin; six cycles between positions. Latency: 4 cycles from `item` to the first `step`.
 
     Members
     -------

@@ -41,7 +41,7 @@ class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
     Rate: that of the dealer, an instruction in two cycles. Latency: RUN adds SETUP_CYCLES, one a column and 3 more
-    to its first item, and 5 after the last column is idle.
+    until its first position is dealt, and 5 after the last column is idle.
 
     Members
     -------

@@ -117,7 +117,7 @@ class Configuration:
         need(
             _is_power_of_two(self.rx_bytes) and 16 * self.frame_words <= self.rx_bytes <= 1 << 16,
             "rx_bytes",
-            f"a power of two from {16 * self.frame_words} (two largest frames) to {1 << 16}",
+            f"a power of two from {16 * self.frame_words} (two largest payloads) to {1 << 16}",
         )
         need(self.unpacker in (0, 1), "unpacker", "0 or 1")
 

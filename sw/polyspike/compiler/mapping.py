@@ -2,17 +2,19 @@
 
 Predicted cycles of one RUN with `G` groups of `P` columns::
 
-    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, fetches, fire, writes) + OVERHEAD
+    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, walk, port, fire, writes) + OVERHEAD
 
 per position and timestep of a column. `events` are the expected additions: density * channels at each tap inside the
-map for BROADCAST, one a word otherwise. `fetches` are the cycles its port takes for the words of all its columns, and
-one; columns that hold different tiles of one position are served together, unless their words differ by tile. `fire`
-are the cycles to fire a tile (with several timesteps until it has left the pipeline, because the next timestep needs
-its membrane), and `writes` the words that all columns together write. Density is the share of counts that are not
-zero: 0.5, or what was measured.
+map for BROADCAST, one a word otherwise. `walk` are the cycles to name the words: one for each, one for each tap inside
+the map and two for each row above it and tap left of it, one for each pass, and one for a position. `port` are the
+cycles the column's port takes for the words of all its columns, and one; columns that hold different tiles of one
+position are served together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several
+timesteps until it has left the pipeline, because the next timestep needs its membrane), and `writes` the words that all
+columns together write. Density is the share of counts that are not zero: 0.5, or what was measured.
 
-A compact column needs an event for each nonzero count of an elementwise word, for each lane of one to take maxima of,
-and for each raw sum; handing a sum over takes it a cycle a lane, and firing several cycles a lane.
+A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
+each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
+cycles a lane.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,21 +55,26 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     task = launch.task
     # Words of a position that all tiles read, and those that each tile has for itself.
     events = common = own = 0.0
+    steps = launch.time[1] - launch.time[0]
+    walk = 1 / steps
     if task.sums is not None:
         own = lowering.lanes / 2
         events = own * 2 if c.compact else own
+        walk += 2 + own
     for term in task.terms:
         layout = lowering.maps[term.source]
-        inside = 1.0
+        # Rows and columns of the window, on average, that are inside the map, and that are before its first one.
+        within, before = [1.0, 1.0], [0.0, 0.0]
         for axis, span, size in ((0, launch.rows, layout.height), (1, launch.pixels, layout.width)):
             first, stop = (term.ky, term.kx)[axis]
-            taps = sum(
-                0 <= out * term.stride[axis] - term.padding[axis] + k < size
-                for out in range(*span)
-                for k in range(first, stop)
-            )
-            inside *= taps / (span[1] - span[0])
+            places = [
+                out * term.stride[axis] - term.padding[axis] + k for out in range(*span) for k in range(first, stop)
+            ]
+            within[axis] = sum(0 <= place < size for place in places) / (span[1] - span[0])
+            before[axis] = sum(place < 0 for place in places) / (span[1] - span[0])
+        inside = within[0] * within[1]
         fetched = inside * lowering.term_words(term)
+        walk += 1 + inside + fetched + 2 * (before[0] + within[0] * before[1])
         if term.mode is PassMode.BROADCAST:
             common += fetched
             channels = lowering.network[term.source].shape[0]
@@ -82,9 +89,10 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     groups = c.columns // positions
     members = min(positions, launch.positions)
     busy = min(groups, task.tile_count) * members
-    fetches = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
+    port = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
     bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
     if c.compact:
+        port = 2 * (common + own)
         events += lowering.lanes
         each = COMPACT_FIRE_LATENCY + bits if task.kind is FireKind.SPIKE else COMPACT_VALUE_CYCLES
         fire = lowering.lanes * each
@@ -94,7 +102,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             fire += FIRE_LATENCY + c.count_bits
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
-    return OVERHEAD + round(rounds * (launch.time[1] - launch.time[0]) * max(events, fetches, fire, writes))
+    return OVERHEAD + round(rounds * steps * max(events, walk, port, fire, writes))
 
 
 def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:

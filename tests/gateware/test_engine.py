@@ -1,0 +1,50 @@
+"""The engine's rates towards the host; what it computes is compared in tests/cosim."""
+
+from typing import Any
+
+import pytest
+
+from gateware.simulate import run
+from polyspike.gateware.engine import Engine
+from polyspike.gateware.spike_memory import READ_LATENCY
+from polyspike.spec import TINY
+from polyspike.spec.memory import Space
+
+
+@pytest.mark.parametrize("compact,cycles", [(0, READ_LATENCY + 2), (1, 3)])
+def test_reads_of_the_spike_memory(compact: int, cycles: int) -> None:
+    """Words that were written one a cycle come back in order, one every so many cycles."""
+    words = [0x1111_2222_3333_4444 * each for each in range(1, 6)]
+    unit = Engine(
+        TINY.replace(
+            columns=2 - compact, compact=compact, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64
+        )
+    )
+    taken: list[int] = []
+    got: list[int] = []
+
+    async def host(ctx: Any) -> None:
+        ctx.set(unit.request.valid, 1)
+        ctx.set(unit.response.ready, 1)
+        at = 0
+        for cycle in range(60):
+            address = at % len(words)
+            ctx.set(
+                unit.request.payload,
+                {"space": Space.SPIKES, "write": at < len(words), "address": address, "data": words[address]},
+            )
+            _, _, ready, answered, word = await ctx.tick().sample(
+                unit.request.ready, unit.response.valid, unit.response.payload
+            )
+            taken.extend([cycle] if ready else [])
+            got.extend([word] if answered else [])
+            at += ready
+            if len(got) == len(words):
+                break
+
+    run(unit, host)
+    # The first one waits for the arbiter, if it was not the host's turn.
+    writes, reads = taken[: len(words)], taken[len(words) : 2 * len(words)]
+    assert [later - earlier for earlier, later in zip(writes, writes[1:], strict=False)] == [1] * 4
+    assert [later - earlier for earlier, later in zip(reads, reads[1:], strict=False)] == [cycles] * 4
+    assert got == words
