@@ -34,8 +34,9 @@ class Engine(wiring.Component):
     INPUT_LAYOUT tells how payloads are unpacked.
 
     Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every
-    READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A write is in the spike memory in the cycle after
-    its transfer (to INPUT, by then), and in the other memories a cycle later at the latest.
+    READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
+    write is in the spike memory in the cycle after its transfer (to INPUT, by then), and in the other memories a cycle
+    for each column later at the latest.
 
     Members
     -------
