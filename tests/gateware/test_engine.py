@@ -1,5 +1,6 @@
 """The engine's rates towards the host; what it computes is compared in tests/cosim."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -45,6 +46,6 @@ def test_reads_of_the_spike_memory(compact: int, cycles: int) -> None:
     run(unit, host)
     # The first one waits for the arbiter, if it was not the host's turn.
     writes, reads = taken[: len(words)], taken[len(words) : 2 * len(words)]
-    assert [later - earlier for earlier, later in zip(writes, writes[1:], strict=False)] == [1] * 4
-    assert [later - earlier for earlier, later in zip(reads, reads[1:], strict=False)] == [cycles] * 4
+    assert [later - earlier for earlier, later in itertools.pairwise(writes)] == [1] * 4
+    assert [later - earlier for earlier, later in itertools.pairwise(reads)] == [cycles] * 4
     assert got == words
