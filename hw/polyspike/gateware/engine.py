@@ -23,41 +23,34 @@ from .unpacker import Unpacker
 class Engine(wiring.Component):
     """Sequencer, columns, memories and counters of one configuration.
 
-        `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes. It
-        asks only for what there is: addresses that exist, reads of `polyspike.spec.memory.READABLE` spaces, and INPUT only
-        where there is an unpacker.
-        Requests are executed in their order, and each is over before the next one is looked at, so a read, or a run that
-        is handed over when a write was taken, sees what was written.
+    `request` is served whether a program is being executed or not; whoever asks knows what a run reads and writes. It
+    asks only for what there is: addresses that exist, reads of `polyspike.spec.memory.READABLE` spaces, and INPUT only
+    where there is an unpacker.
+    Requests are executed in their order, and each is over before the next one is looked at, so a read, or a run that
+    is handed over when a write was taken, sees what was written.
 
-        Writes to space INPUT are words of payloads, see `request_layout`: the first word of each payload is marked `first`
-        and has, as `mask`, the number of words to write and, as `address`, that of the first one. A payload has no end:
-        the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
-        INPUT_LAYOUT tells how payloads are unpacked.
+    Writes to space INPUT are words of payloads, see `request_layout`: the first word of each payload is marked `first`
+    and has, as `mask`, the number of words to write and, as `address`, that of the first one. A payload has no end:
+    the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
+    INPUT_LAYOUT tells how payloads are unpacked.
 
-    <<<<<<< HEAD
         Rate: a word a cycle while nobody else wants the spike memory, a word in 18 to 35 cycles to INPUT, a read every
-        READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
-        write is in the spike memory two cycles after its transfer (to INPUT, by then), before a later read sees it, and in
-        the other memories at most a cycle a column later.
-    =======
-        Rate: a word a cycle while nobody else wants the spike memory, a word in 17 to 34 cycles to INPUT, a read every
-        READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
-        write is in the spike memory in the cycle after its transfer (to INPUT, by then), and in the other memories a cycle
-        for each column later at the latest.
-    >>>>>>> integrate
+    READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
+    write is in the spike memory two cycles after its transfer (to INPUT, by then), before a later read sees it, and in
+    the other memories at most a cycle a column later.
 
-        Members
-        -------
-        request : ``In(stream.Signature(request_layout(configuration)))``, the host's accesses, one word each
-        response : ``Out(stream.Signature(64))``, one item a read, in the order of the requests
-        run : ``In(stream.Signature(RUN_LAYOUT))``, programs to execute; taken when the one before is done
-        busy : ``Out(1)``, high from the cycle after a run is taken until it is done
-        divisor : ``Out(16)``, register UART_DIVISOR: clock cycles a bit, 0 for the board's own choice
+    Members
+    -------
+    request : ``In(stream.Signature(request_layout(configuration)))``, the host's accesses, one word each
+    response : ``Out(stream.Signature(64))``, one item a read, in the order of the requests
+    run : ``In(stream.Signature(RUN_LAYOUT))``, programs to execute; taken when the one before is done
+    busy : ``Out(1)``, high from the cycle after a run is taken until it is done
+    divisor : ``Out(16)``, register UART_DIVISOR: clock cycles a bit, 0 for the board's own choice
 
-        Parameters
-        ----------
-        clock_hz
-            What register CLOCK_HZ reads: the frequency of domain `sync`, 0 if unknown.
+    Parameters
+    ----------
+    clock_hz
+        What register CLOCK_HZ reads: the frequency of domain `sync`, 0 if unknown.
     """
 
     def __init__(self, configuration: Configuration, clock_hz: int = 0) -> None:
