@@ -56,8 +56,9 @@ lint: $(READY) ## Linter, formatting and types
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-bench: $(READY) ## Cycles, stalls and utilization of every layer; writes docs/benchmarks.md and docs/bench.json
+bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+	@$(BIN)/python benchmarks/link.py
 
 bitstream: $(READY) ## Build a board's bitstream into bitstreams/, e.g. make bitstream BOARD=ulx3s-25f
 	@$(BIN)/polyspike build --board $(BOARD) --release $(BUILD_ARGS)

@@ -34,9 +34,10 @@ def test_first_network_runs(tmp_path: Path) -> None:
 
 def test_commands_are_spelled_right() -> None:
     """Every `polyspike` line parses; files need not be there for that."""
-    lines = [line.split("#")[0].split() for line in block("sh").splitlines()]
-    assert len(lines) == 4
-    for line in lines:
+    block_lines = block("sh").splitlines()
+    indented = re.findall(r"^    (polyspike .*)$", README, re.MULTILINE)
+    assert len(block_lines) == 4 and len(indented) >= 5
+    for line in (text.split("#")[0].split() for text in (*block_lines, *indented)):
         assert line[0] == "polyspike"
         parser().parse_args(line[1:])
 
