@@ -40,7 +40,7 @@ SETUP_CYCLES = _PRODUCTS * _FACTOR_BITS
 class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
-    Rate: that of the dealer, an instruction in two cycles. Latency: RUN adds SETUP_CYCLES, one a column and 3 more
+    Rate: that of the dealer, an instruction in three cycles, two where the configuration is compact. Latency: RUN adds SETUP_CYCLES, one a column and 3 more
     until its first position is dealt, and 5 after the last column is idle.
 
     Members
@@ -85,14 +85,17 @@ class Sequencer(wiring.Component):
             read_port.addr.eq(counter),
         ]
 
+        # The instruction, in a register where memories are slow to answer.
+        word = read_port.data if self.configuration.compact else Signal(WORD_BITS)
+
         def load(format: Format, register: Any) -> list[Any]:
             """Return the assignments that take a register's fields from the instruction."""
-            fields = data.View(layouts.instruction(format), read_port.data[: layouts.instruction(format).size])
+            fields = data.View(layouts.instruction(format), word[: layouts.instruction(format).size])
             return [getattr(register, field.name).eq(fields[field.name]) for field in format.fields]
 
         passes = layouts.passes(self.layer)
-        opcode = read_port.data[:OPCODE_BITS]
-        slot = data.View(layouts.instruction(SOURCE), read_port.data[: layouts.instruction(SOURCE).size]).slot
+        opcode = word[:OPCODE_BITS]
+        slot = data.View(layouts.instruction(SOURCE), word[: layouts.instruction(SOURCE).size]).slot
         product, factor_bit = Signal(range(_PRODUCTS)), Signal(range(_FACTOR_BITS))
 
         m.submodules.dealer = dealer = Dealer(self.configuration)
@@ -120,6 +123,10 @@ class Sequencer(wiring.Component):
                     m.next = "IDLE"
                 with m.Else():
                     m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1)]
+                    m.next = "EXECUTE" if self.configuration.compact else "READ"
+            if not self.configuration.compact:
+                with m.State("READ"):
+                    m.d.sync += word.eq(read_port.data)
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 m.d.sync += counter.eq(counter + 1)
