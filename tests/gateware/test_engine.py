@@ -12,7 +12,7 @@ from polyspike.spec import TINY
 from polyspike.spec.memory import Space
 
 
-@pytest.mark.parametrize("compact,cycles", [(0, READ_LATENCY + 2), (1, 3)])
+@pytest.mark.parametrize("compact,cycles", [(0, READ_LATENCY + 2), (1, 4)])
 def test_reads_of_the_spike_memory(compact: int, cycles: int) -> None:
     """Words that were written one a cycle come back in order, one every so many cycles."""
     words = [0x1111_2222_3333_4444 * each for each in range(1, 6)]

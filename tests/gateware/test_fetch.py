@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateware.simulate import describe, plain, run
+from polyspike.compiler.mapping import PASS_CYCLES, POSITION_CYCLES, SKIP_CYCLES, TAP_CYCLES
 from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.fetch import Fetch, Walk
 from polyspike.gateware.spike_memory import READ_LATENCY
@@ -202,7 +203,7 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
 
 
 def test_one_word_a_cycle_within_a_tap() -> None:
-    """A window of 3 x 3 taps of 2 words: 2 words in 3 cycles, the first one after the documented latency."""
+    """A window of 3 x 3 taps of 2 words: 2 words in 4 cycles, the first one after the documented latency."""
     unit = Fetch(configuration(16))
     requests: list[int] = []
     fetched: list[int] = []
@@ -230,7 +231,7 @@ def test_one_word_a_cycle_within_a_tap() -> None:
             fetched.extend([cycle] if word else [])
 
     run(unit, feed)
-    assert requests == [5 + 3 * tap + word for tap in range(9) for word in range(2)]
+    assert requests == [6 + 4 * tap + word for tap in range(9) for word in range(2)]
     assert fetched == [cycle + READ_LATENCY + 2 for cycle in requests]
 
 
@@ -238,7 +239,7 @@ def test_one_word_a_cycle_within_a_tap() -> None:
 @pytest.mark.parametrize("passes,timesteps", [(1, 1), (2, 1), (1, 3)])
 @pytest.mark.parametrize("y,x", [(0, 0), (-1, 0), (0, -2), (-2, -1), (6, 7)])
 def test_what_a_position_costs(y: int, x: int, passes: int, timesteps: int, words: int) -> None:
-    """A window of 3 x 3 taps on 8 x 8 pixels: cycles from one position to the next, by the documented costs."""
+    """A window of 3 x 3 taps on 8 x 8 pixels: cycles from one position to the next, by the costs that the compiler counts."""
     unit = Walk(configuration(16))
     taken: list[int] = []
     steps: list[int] = []
@@ -266,6 +267,6 @@ def test_what_a_position_costs(y: int, x: int, passes: int, timesteps: int, word
     run(unit, feed)
     above, left = max(0, -y), max(0, -x)
     rows, columns = sum(0 <= y + k < 8 for k in range(3)), sum(0 <= x + k < 8 for k in range(3))
-    a_pass = 1 + 2 * above + rows * (2 * left + columns * (1 + words))
-    assert taken[1] - taken[0] == 1 + timesteps * passes * a_pass
-    assert steps[0] == 3 + 2 * above + 2 * left
+    a_pass = PASS_CYCLES + SKIP_CYCLES * above + rows * (SKIP_CYCLES * left + columns * (TAP_CYCLES + words))
+    assert taken[1] - taken[0] == POSITION_CYCLES + timesteps * passes * a_pass
+    assert steps[0] == 4 + SKIP_CYCLES * (above + left)

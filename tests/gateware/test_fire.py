@@ -170,7 +170,7 @@ def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> N
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_rate_and_latency(name: str) -> None:
-    """A sum every lanes / fire_width cycles; the first word after the documented latency."""
+    """A sum every lanes / fire_width + 1 cycles; the first word after the documented latency."""
     configuration = CONFIGURATIONS[name]
     unit = Fire(configuration)
     groups = configuration.lanes // configuration.fire_width
@@ -192,6 +192,6 @@ def test_rate_and_latency(name: str) -> None:
                 words.append(cycle)
 
     run(unit, feed)
-    assert {b - a for a, b in itertools.pairwise(taken)} == {groups}
-    assert {b - a for a, b in itertools.pairwise(words)} == {groups}
-    assert words[0] - taken[0] == 6 + configuration.count_bits + per_word
+    assert {b - a for a, b in itertools.pairwise(taken)} == {groups + 1}
+    assert {b - a for a, b in itertools.pairwise(words)} == {groups + 1}
+    assert words[0] - taken[0] == 8 + configuration.count_bits + per_word

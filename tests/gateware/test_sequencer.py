@@ -204,6 +204,6 @@ def test_rate_and_latency(columns: int) -> None:
     # One cycle to take the request, two an instruction, the products, one a column and one, one to start; and, to
     # several columns, a register each.
     first = 1 + 2 * len(program) + SETUP_CYCLES + columns + 1 + 1 + (columns > 1)
-    spacing = 1 if columns > 1 else 2
+    spacing = 2
     assert valid == list(range(first, first + 15 * spacing, spacing))
     assert ends == [first + 15 * spacing + 5]

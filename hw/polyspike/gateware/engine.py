@@ -35,7 +35,7 @@ class Engine(wiring.Component):
     INPUT_LAYOUT tells how payloads are unpacked.
 
         Rate: a word a cycle while nobody else wants the spike memory, a word in 18 to 35 cycles to INPUT, a read every
-    READ_LATENCY + 2 cycles, 3 where the configuration is compact, and an access to a register as `Registers` says. A
+    READ_LATENCY + 2 cycles, 4 where the configuration is compact, and an access to a register as `Registers` says. A
     write is in the spike memory two cycles after its transfer (to INPUT, by then), before a later read sees it, and in
     the other memories at most a cycle a column later.
 

@@ -36,9 +36,9 @@ class Walk(wiring.Component):
 
     Taps outside the source are skipped, a whole row at a time.
 
-    Rate: one word a cycle within a tap; each tap costs two cycles more, in which the walk goes there and judges the
-    place, a row above or a tap left of the source three in all, those below and right of it none, and a pass two more
-    to begin; six cycles between positions. Latency: 4 cycles from `item` to the first `step`.
+    Rate: one word a cycle within a tap. A tap inside the source costs two cycles more, in which the walk goes there and
+    judges the place; a row above the source, or a tap left of it, costs three, those below and right of it none. A pass
+    costs two, a position one. Latency: 4 cycles from `item` to the first `step`.
 
     Members
     -------
@@ -256,7 +256,7 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 5 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
+    Rate: that of the walk while granted. Latency: 6 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
     granted `request` to its word at `fetched`.
 
     Members

@@ -5,12 +5,12 @@ Predicted cycles of one RUN with `G` groups of `P` columns::
     ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, walk, port, fire, writes) + OVERHEAD
 
 per position and timestep of a column. `events` are the expected additions: density * channels at each tap inside the
-map for BROADCAST, one a word otherwise. `walk` are the cycles to name the words: one for each, one for each tap inside
-the map and two for each row above it and tap left of it, one for each pass, and one for a position. `port` are the
-cycles the column's port takes for the words of all its columns, and one; columns that hold different tiles of one
-position are served together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several
-timesteps until it has left the pipeline, because the next timestep needs its membrane), and `writes` the words that all
-columns together write. Density is the share of counts that are not zero: 0.5, or what was measured.
+map for BROADCAST, one a word otherwise. `walk` are the cycles to name the words: one for each, and some for each tap
+inside the map, each row above it and tap left of it, each pass, and each position. `port` are the cycles the column's
+port takes for the words of all its columns, and one; columns that hold different tiles of one position are served
+together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several timesteps until it has
+left the pipeline, because the next timestep needs its membrane), and `writes` the words that all columns together
+write. Density is the share of counts that are not zero: 0.5, or what was measured.
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
@@ -27,11 +27,15 @@ from .schedule import Launch
 
 DEFAULT_DENSITY = 0.5
 
+#: Cycles that the walk over a window takes besides one a word: for each tap inside the map, for each row above it or tap
+#: left of it, for each pass, and for each position.
+TAP_CYCLES, SKIP_CYCLES, PASS_CYCLES, POSITION_CYCLES = 2, 3, 2, 1
+
 #: Cycles to start a RUN and to let its last position leave the pipeline.
 OVERHEAD = 80
 
 #: Cycles from a sum to its fired counts, besides one for each bit of the widest count.
-FIRE_LATENCY = 6
+FIRE_LATENCY = 8
 
 #: The same of a compact column's lane: reading sum, bias and membrane, packing a count, and sometimes a reset.
 COMPACT_FIRE_LATENCY = 4.5
@@ -56,11 +60,11 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     # Words of a position that all tiles read, and those that each tile has for itself.
     events = common = own = 0.0
     steps = launch.time[1] - launch.time[0]
-    walk = 1 / steps
+    walk = POSITION_CYCLES / steps
     if task.sums is not None:
         own = lowering.lanes / 2
         events = own * 2 if c.compact else own
-        walk += 2 + own
+        walk += PASS_CYCLES + TAP_CYCLES + own
     for term in task.terms:
         layout = lowering.maps[term.source]
         # Rows and columns of the window, on average, that are inside the map, and that are before its first one.
@@ -74,7 +78,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             before[axis] = sum(place < 0 for place in places) / (span[1] - span[0])
         inside = within[0] * within[1]
         fetched = inside * lowering.term_words(term)
-        walk += 1 + inside + fetched + 2 * (before[0] + within[0] * before[1])
+        walk += PASS_CYCLES + TAP_CYCLES * inside + fetched + SKIP_CYCLES * (before[0] + within[0] * before[1])
         if term.mode is PassMode.BROADCAST:
             common += fetched
             channels = lowering.network[term.source].shape[0]
@@ -97,7 +101,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         each = COMPACT_FIRE_LATENCY + bits if task.kind is FireKind.SPIKE else COMPACT_VALUE_CYCLES
         fire = lowering.lanes * each
     else:
-        fire = lowering.lanes / c.fire_width
+        fire = lowering.lanes / c.fire_width + 1
         if lowering.network.timesteps > 1:
             fire += FIRE_LATENCY + c.count_bits
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
