@@ -27,8 +27,8 @@ from .schedule import Launch
 
 DEFAULT_DENSITY = 0.5
 
-#: Cycles that the walk over a window takes besides one a word: for each tap inside the map, for each row above it or tap
-#: left of it, for each pass, and for each position.
+#: Cycles that the walk over a window takes besides one a word: for each tap inside the map, for each row above it or
+#: tap left of it, for each pass, and for each position.
 TAP_CYCLES, SKIP_CYCLES, PASS_CYCLES, POSITION_CYCLES = 2, 3, 2, 1
 
 #: Cycles to start a RUN and to let its last position leave the pipeline.
