@@ -258,9 +258,17 @@ def test_memory(stall: str) -> None:
             await put(ctx, unit.host_write, {"address": address, "data": written[address], "mask": 0b11}, next(stalls))
         await ctx.tick().repeat(200)
         for address in generator.sample(range(DEPTH), DEPTH):
-            await put(ctx, unit.host_read, address, next(stalls))
-            read_by_host.append((address, ctx.get(unit.host_word)))
-            assert ctx.get(unit.host_word_valid)
+            ctx.set(unit.host_read.payload, address)
+            ctx.set(unit.host_read.valid, 1)
+            ready = False
+            while not ready:
+                _, _, ready, valid, word = await ctx.tick().sample(
+                    unit.host_read.ready, unit.host_word_valid, unit.host_word
+                )
+                assert valid == ready
+            read_by_host.append((address, word))
+            ctx.set(unit.host_read.valid, 0)
+            await ctx.tick().repeat(next(stalls) + 1)
 
     run(unit, fill, column, column_writes, host)
     assert all(word == words[address] for address, word in read_by_column)

@@ -18,8 +18,9 @@ class CompactMemory(wiring.Component):
     A word that was read stays until the next read. While the column holds its word, the host has to wait; otherwise
     they take turns. The column's writes come first: it never writes in two cycles in a row.
 
-    Rate: one write and one read a cycle. Latency: 1 cycle from a read's transfer to its word; a word can be read in the
-    cycle after its write.
+    Rate: one write and one read a cycle, a read of the host in 3. Latency: 1 cycle from a read's transfer to its word,
+    none for the host, whose read is transferred when its word is there; a word can be read in the cycle after its
+    write.
 
     Members
     -------
@@ -64,16 +65,20 @@ class CompactMemory(wiring.Component):
             write.en.eq(Mux(self.write0.valid | self.host_write.valid, item.mask, 0)),
         ]
 
-        # Whose turn it is is decided a cycle ahead: whether the column asks is known late.
-        turn = Signal()
-        m.d.sync += turn.eq(self.host_read.valid & ~self.host_read.ready)
+        # Whose turn it is is decided a cycle ahead, and the host hears of its turn a cycle later: whether the column
+        # still holds its word is known late.
+        turn, served = Signal(), Signal()
         m.d.comb += [
+            served.eq(turn & ~self.hold),
             self.read0.ready.eq(~turn),
-            self.host_read.ready.eq(turn & ~self.hold),
             read.addr.eq(Mux(turn, self.host_read.p, self.read0.p)),
             read.en.eq(Mux(turn, ~self.hold, self.read0.valid)),
             self.word0.eq(read.data),
             self.host_word.eq(read.data),
+            self.host_word_valid.eq(self.host_read.ready),
         ]
-        m.d.sync += self.host_word_valid.eq(self.host_read.valid & self.host_read.ready)
+        m.d.sync += [
+            self.host_read.ready.eq(served),
+            turn.eq(self.host_read.valid & ~served & ~self.host_read.ready),
+        ]
         return m
