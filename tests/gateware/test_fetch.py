@@ -239,7 +239,7 @@ def test_one_word_a_cycle_within_a_tap() -> None:
 @pytest.mark.parametrize("passes,timesteps", [(1, 1), (2, 1), (1, 3)])
 @pytest.mark.parametrize("y,x", [(0, 0), (-1, 0), (0, -2), (-2, -1), (6, 7)])
 def test_what_a_position_costs(y: int, x: int, passes: int, timesteps: int, words: int) -> None:
-    """3 x 3 taps on 8 x 8 pixels: cycles from one position to the next, by the costs that the compiler counts."""
+    """A window of 3 x 3 taps on 8 x 8 pixels: from one position to the next, by the costs that the compiler counts."""
     unit = Walk(configuration(16))
     taken: list[int] = []
     steps: list[int] = []

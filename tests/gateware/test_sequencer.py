@@ -202,8 +202,7 @@ def test_rate_and_latency(columns: int) -> None:
 
     run(unit, host)
     # One cycle to take the request, three an instruction, the products, one a column and one, one to start; and, to
-    # several columns, a register each.
-    first = 1 + 3 * len(program) + SETUP_CYCLES + columns + 1 + 1 + (columns > 1)
-    spacing = 2
-    assert valid == list(range(first, first + 15 * spacing, spacing))
-    assert ends == [first + 15 * spacing + 5]
+    # several columns, one to settle and a register each.
+    first = 1 + 3 * len(program) + SETUP_CYCLES + columns + 1 + 1 + 2 * (columns > 1)
+    assert valid == list(range(first, first + 30, 2))
+    assert ends == [first + 30 + 5 - (columns > 1)]

@@ -17,8 +17,7 @@ class Dealer(wiring.Component):
     position waits until all columns it is for have room for it. Addresses are kept by additions. A single column sees
     the walk itself; several have a register each, so that they need not take a position at the same time.
 
-    Rate: a position in two cycles. Latency: 2 cycles from `start` to the first item, 1 to a
-    single column.
+    Rate: a position in two cycles. Latency: 3 cycles from `start` to the first item, 1 to a single column.
 
     Members
     -------

@@ -41,7 +41,8 @@ class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
     Rate: that of the dealer, an instruction in three cycles, two where the configuration is compact. Latency: RUN adds
-    SETUP_CYCLES, one a column and 3 more until its first position is dealt, and 5 after the last column is idle.
+    SETUP_CYCLES, one a column and 3 more until its first position is dealt, with several columns 4, and 5 after the
+    last column is idle.
 
     Members
     -------
