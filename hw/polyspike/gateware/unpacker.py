@@ -24,7 +24,7 @@ class Unpacker(wiring.Component):
     A nibble goes into a register of 16 at position `top` - 1, those above it move down: the last `top` nibbles always
     lie as they do in a word, the first one lowest, and no shift by a number of items is ever needed.
 
-    Rate: a nibble a cycle. A word of a payload is taken when all that becomes of it is written, 17 cycles after it was
+    Rate: a nibble a cycle. A word of a payload is taken when all that becomes of it is written, 18 cycles after it was
     offered where the memory is free.
 
     Members
