@@ -146,7 +146,7 @@ def test_errors_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str], t
     assert "missing.pspk: no such file" in error_of(capsys, "run", "missing.pspk", images)
     assert "missing.psnn: no such file" in error_of(capsys, "compile", "missing.psnn")
     assert "no such file" in error_of(capsys, "info", "missing.psnn")
-    assert "unknown device 'board'" in error_of(capsys, *run, "--device", "board")
+    assert "unknown device 'bard'" in error_of(capsys, *run, "--device", "bard")
     assert "no such file or folder" in error_of(capsys, "run", program, "missing.npz")
     assert "polyspike network" in error_of(capsys, "run", str(folder / "net.psnn"), images)
     assert "plain tensors" in error_of(capsys, "info", str(folder / "net.safetensors"))
