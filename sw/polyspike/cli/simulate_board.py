@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
+    # A shell that starts it in the background would have it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from polyspike.cosim.board import CLOCK_HZ, SimulatedSerialBoard
     from polyspike.spec.uart import BASE_BAUD
 
