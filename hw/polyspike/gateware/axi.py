@@ -14,6 +14,7 @@ from polyspike.spec.memory import Space, depth
 from polyspike.spec.registers import BY_NAME as ENGINE_REGISTERS
 from polyspike.spec.registers import COUNTERS, InputLayout
 
+from .buffer import Buffer
 from .engine import Engine
 from .link import RUN_LAYOUT, request_layout
 
@@ -123,37 +124,6 @@ def axi_lite(prefix: str = "") -> dict[str, Any]:
         "rready": In(1),
     }
     return {prefix + name: member for name, member in members.items()}
-
-
-class Skid(wiring.Component):
-    """A stream cut by registers both ways: `i.ready` depends on nothing in the same cycle.
-
-    Rate: an item a cycle. Latency: 1 cycle.
-
-    Members
-    -------
-    i : ``In(stream.Signature(shape))``
-    o : ``Out(stream.Signature(shape))``
-    """
-
-    def __init__(self, shape: Any) -> None:
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-
-    def elaborate(self, platform: object) -> Module:
-        """Build the block."""
-        m = Module()
-        ready = Signal(init=1)
-        spare = Signal.like(self.i.payload)
-        m.d.comb += self.i.ready.eq(ready)
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += ready.eq(1)
-            with m.If(ready):
-                m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
-            with m.Else():
-                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(spare)]
-        with m.Elif(ready & self.i.valid):
-            m.d.sync += [ready.eq(0), spare.eq(self.i.payload)]
-        return m
 
 
 class Transfers(wiring.Component):
@@ -302,8 +272,8 @@ class Transfers(wiring.Component):
 class AxiEngine(wiring.Component):
     """`Engine` behind AXI4-Lite and AXI4-Stream: what `polyspike.spec.axi` describes.
 
-    Every output is a register. Streams move a word a cycle in and one every 7 cycles out. Has a clock domain of its
-    own, `sync` on the inside.
+    Every output comes from a register. Streams move a word a cycle in and one every 7 cycles out. Has a clock domain of
+    its own, `sync` on the inside.
 
     Members
     -------
@@ -347,7 +317,7 @@ class AxiEngine(wiring.Component):
         reset = Signal()
         engine = Engine(self.configuration, self.clock_hz)
         transfers = Transfers(self.configuration)
-        skid = Skid(STREAM_WORD)
+        skid = Buffer(STREAM_WORD)
         for name, block in (("engine", engine), ("transfers", transfers), ("skid", skid)):
             m.submodules[name] = ResetInserter(reset)(block)
         connect(m, transfers.request, engine.request)

@@ -1,11 +1,10 @@
 """A column: fetch, gather, lanes and fire, one behind the other."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import fifo, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PassMode
 
 from . import layouts
@@ -32,7 +31,7 @@ class Column(wiring.Component):
     layer : ``In(layer(configuration))``, constant while the column is not idle
     item : ``In(stream.Signature(item(configuration)))``, positions to work on
     request, word : the column's spike memory port, see `Fetch`
-    words : ``Out(stream.Signature(SPIKE_WRITE))``, results
+    words : ``Out(stream.Signature(spike_write(configuration)))``, results
     write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
     idle : ``Out(1)``, high when nothing is under way and all results are written
     activity : ``Out(ACTIVITY)``, what the column did in the cycle before
@@ -40,20 +39,7 @@ class Column(wiring.Component):
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        super().__init__(
-            {
-                "layer": In(layouts.layer(configuration)),
-                "item": In(stream.Signature(layouts.item(configuration))),
-                "request": Out(stream.Signature(layouts.address_bits(configuration))),
-                "word": In(WORD_BITS),
-                "words": Out(stream.Signature(layouts.spike_write(configuration))),
-                "write": In(layouts.COLUMN_WRITE),
-                "write_weights": In(1),
-                "write_params": In(1),
-                "idle": Out(1),
-                "activity": Out(layouts.ACTIVITY),
-            }
-        )
+        super().__init__(layouts.column(configuration))
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
@@ -116,12 +102,5 @@ class Column(wiring.Component):
             self.activity.word.eq(fetch.request.valid & fetch.request.ready),
             self.activity.zero_word.eq(fetch.zero_word),
         ]
-        nothing = ~waiting & ~adding
-        m.d.comb += [
-            self.activity.event.eq(adding),
-            self.activity.stall_drain.eq(waiting),
-            self.activity.stall_idle.eq(nothing & idle),
-            self.activity.stall_port.eq(nothing & ~idle & port),
-            self.activity.stall_fetch.eq(nothing & ~idle & ~port),
-        ]
+        m.d.comb += layouts.classify(self.activity, adding, waiting, idle, port)
         return m

@@ -5,10 +5,9 @@ from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import Out, connect, flipped
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import WORD_BITS
 
 from . import layouts
 from .compact_fire import CompactFire
@@ -32,21 +31,7 @@ class CompactColumn(wiring.Component):
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        super().__init__(
-            {
-                "layer": In(layouts.layer(configuration)),
-                "item": In(stream.Signature(layouts.item(configuration))),
-                "request": Out(stream.Signature(layouts.address_bits(configuration))),
-                "word": In(WORD_BITS),
-                "hold": Out(1),
-                "words": Out(stream.Signature(layouts.spike_write(configuration))),
-                "write": In(layouts.COLUMN_WRITE),
-                "write_weights": In(1),
-                "write_params": In(1),
-                "idle": Out(1),
-                "activity": Out(layouts.ACTIVITY),
-            }
-        )
+        super().__init__(layouts.column(configuration) | {"hold": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
         """Build the block."""
@@ -81,14 +66,9 @@ class CompactColumn(wiring.Component):
 
         waiting = gather.event.valid & ~gather.event.ready
         adding = gather.event.valid & gather.event.ready & gather.event.p.add
-        nothing = ~waiting & ~adding
         port = gather.request.valid & ~gather.request.ready
         m.d.sync += [
-            self.activity.event.eq(adding),
-            self.activity.stall_drain.eq(waiting),
-            self.activity.stall_idle.eq(nothing & self.idle),
-            self.activity.stall_port.eq(nothing & ~self.idle & port),
-            self.activity.stall_fetch.eq(nothing & ~self.idle & ~port),
+            *layouts.classify(self.activity, adding, waiting, self.idle, port),
             self.activity.word.eq(gather.request.valid & gather.request.ready),
             self.activity.zero_word.eq(gather.zero_word),
         ]

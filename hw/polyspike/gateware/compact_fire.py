@@ -12,9 +12,6 @@ from polyspike.spec.instructions import FIRE, FireKind
 
 from . import layouts
 
-#: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
-_EMITTED_BITS = 16
-
 
 class _Operand(enum.Enum, shape=2):
     """What the adder adds to v."""
@@ -71,7 +68,7 @@ class CompactFire(wiring.Component):
         reading, reading_kept, packing = Signal(), Signal(), Signal()
         channel = (tag.params + lane_read)[: len(tag.params)]
         pair = data.StructLayout({"theta": configuration.threshold_bits, "bias": membrane})
-        state = data.StructLayout({"value": membrane, "emitted": _EMITTED_BITS})
+        state = data.StructLayout({"value": membrane, "emitted": layouts.EMITTED_BITS})
         m.submodules.weighing = weighing = memory.Memory(shape=pair, depth=configuration.param_depth, init=[])
         m.submodules.starting = starting = memory.Memory(shape=membrane, depth=configuration.param_depth, init=[])
         m.submodules.states = states = memory.Memory(shape=state, depth=2 * lanes, init=[])
@@ -125,7 +122,7 @@ class CompactFire(wiring.Component):
 
         # The quotient, from its highest bit down. A negative neuron emits -1 - q, so its q must stay below its limit.
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
-        emitted, lo, limit = Signal(_EMITTED_BITS), Signal(8), Signal(8)
+        emitted, lo, limit = Signal(layouts.EMITTED_BITS), Signal(8), Signal(8)
         count = Signal(layouts.COUNT)
         silent = lo == 0
         m.d.comb += [

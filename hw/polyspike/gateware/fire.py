@@ -12,9 +12,6 @@ from polyspike.spec.instructions import FIRE, FireKind
 
 from . import layouts
 
-#: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
-_EMITTED_BITS = 16
-
 #: Words that wait for the spike memory.
 _WORDS = 8
 
@@ -327,7 +324,7 @@ class Fire(wiring.Component):
         ]
 
         # What a lane keeps from one timestep to the next.
-        kept = data.StructLayout({"rest": signed(bits), "emitted": _EMITTED_BITS})
+        kept = data.StructLayout({"rest": signed(bits), "emitted": layouts.EMITTED_BITS})
         keep = memory.Memory(shape=kept, depth=1 << group_bits, init=[])
         m.submodules[f"keep{lane}"] = keep
         keep_write, keep_read = keep.write_port(), keep.read_port()
@@ -338,7 +335,7 @@ class Fire(wiring.Component):
         sum0 = Signal(membrane, name=f"sum0_{lane}")
         sum1 = Signal(membrane, name=f"sum1_{lane}")
         before1 = Signal(membrane, name=f"before1_{lane}")
-        emitted1 = Signal(_EMITTED_BITS, name=f"emitted1_{lane}")
+        emitted1 = Signal(layouts.EMITTED_BITS, name=f"emitted1_{lane}")
         theta1 = Signal(configuration.threshold_bits, name=f"theta1_{lane}")
         lo = Signal(8, name=f"lo{lane}")
         threshold = Threshold(bits, configuration.threshold_bits, configuration.count_bits)
@@ -361,7 +358,9 @@ class Fire(wiring.Component):
             ]
         m.d.comb += threshold.enable.eq(move)
 
-        emitted = [Signal(_EMITTED_BITS, name=f"emitted{stage}_{lane}") for stage in range(threshold.latency + 1)]
+        emitted = [
+            Signal(layouts.EMITTED_BITS, name=f"emitted{stage}_{lane}") for stage in range(threshold.latency + 1)
+        ]
         with m.If(move):
             m.d.sync += emitted[0].eq(emitted1)
             for stage in range(1, len(emitted)):

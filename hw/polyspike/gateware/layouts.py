@@ -3,8 +3,8 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Shape, Value, signed, unsigned
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from polyspike.spec import Configuration
@@ -24,6 +24,8 @@ from polyspike.spec.instructions import (
 
 #: A window's position inside its source; signed, because padding hangs over the border. See `spec.instructions`.
 COORDINATE = signed(COORDINATE_BITS)
+#: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
+EMITTED_BITS = 16
 #: A decoded spike count.
 COUNT = signed(9)
 #: Nonzero marks of the counts in a word.
@@ -159,10 +161,6 @@ def event(configuration: Configuration) -> data.StructLayout:
     )
 
 
-#: What stays of an event when its operands are in the lanes.
-EVENT_FLAGS = data.StructLayout({"add": 1, "last": 1, "raw": 1, "maximum": 1})
-
-
 def tag(configuration: Configuration) -> data.StructLayout:
     """Return the layout of what the fire unit needs to know of a sum."""
     return data.StructLayout(
@@ -188,6 +186,37 @@ COLUMN_WRITE = data.StructLayout({"address": ADDRESS_BITS, "data": WORD_BITS})
 ACTIVITY = data.StructLayout(
     {"event": 1, "stall_fetch": 1, "stall_port": 1, "stall_drain": 1, "stall_idle": 1, "word": 1, "zero_word": 1}
 )
+
+
+def classify(activity: Any, adding: Value, waiting: Value, idle: Value, port: Value) -> list[Any]:
+    """Return the assignments of the first five: an event, or why there is none.
+
+    `adding`: an event is added; `waiting`: one waits for the lanes; `idle`: the column is; `port`: a fetch waits.
+    """
+    nothing = ~waiting & ~adding
+    return [
+        activity.event.eq(adding),
+        activity.stall_drain.eq(waiting),
+        activity.stall_idle.eq(nothing & idle),
+        activity.stall_port.eq(nothing & ~idle & port),
+        activity.stall_fetch.eq(nothing & ~idle & ~port),
+    ]
+
+
+def column(configuration: Configuration) -> dict[str, wiring.Member]:
+    """Return the members of a column, whichever kind it is of."""
+    return {
+        "layer": In(layer(configuration)),
+        "item": In(stream.Signature(item(configuration))),
+        "request": Out(stream.Signature(address_bits(configuration))),
+        "word": In(WORD_BITS),
+        "words": Out(stream.Signature(spike_write(configuration))),
+        "write": In(COLUMN_WRITE),
+        "write_weights": In(1),
+        "write_params": In(1),
+        "idle": Out(1),
+        "activity": Out(ACTIVITY),
+    }
 
 
 def sums(configuration: Configuration) -> data.ArrayLayout:

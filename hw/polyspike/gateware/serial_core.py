@@ -131,6 +131,17 @@ class Stretch(wiring.Component):
         return m
 
 
+def beats(m: Module, clock_hz: int) -> Signal:
+    """Return a signal that is high for a cycle `BEATS_HZ` times a second."""
+    period = clock_hz // BEATS_HZ
+    count = Signal(range(period))
+    beat = Signal()
+    # Up, and back to 0: bits that are all reset alike share a carry chain.
+    m.d.comb += beat.eq(count == period - 1)
+    m.d.sync += count.eq(Mux(beat, 0, count + 1))
+    return beat
+
+
 class SerialCore(wiring.Component):
     """Core, UART, and what the LEDs show.
 
@@ -180,13 +191,7 @@ class SerialCore(wiring.Component):
         wiring.connect(m, uart.rx, core.rx)
         wiring.connect(m, core.tx, uart.tx)
 
-        period = self.clock_hz // BEATS_HZ
-        count = Signal(range(period))
-        beat = Signal()
-        # Up, and back to 0: bits that are all reset alike share a carry chain.
-        m.d.comb += beat.eq(count == period - 1)
-        m.d.sync += count.eq(Mux(beat, 0, count + 1))
-
+        beat = beats(m, self.clock_hz)
         m.d.comb += [
             uart.rx_line.eq(self.rx),
             self.tx.eq(uart.tx_line),

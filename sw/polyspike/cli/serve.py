@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import os
 import secrets
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polyspike.spec import Configuration, DeviceError, named
 
 from .arguments import positive
+from .interrupts import heed_interrupts
 
 if TYPE_CHECKING:
     from polyspike.driver import Transport
@@ -57,10 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    # A shell that starts it in the background would have it ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     from polyspike.driver.server import Server
 
+    heed_interrupts()
     token, origin = _token(options.token_file)
     offer = _offer(options.device, named(options.config) if options.config else None)
     with Server(

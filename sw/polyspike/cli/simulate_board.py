@@ -6,6 +6,7 @@ import signal
 from polyspike.spec import named
 
 from .arguments import positive
+from .interrupts import heed_interrupts
 
 NAME = "simulate-board"
 SUMMARY = "simulate a board on a serial port"
@@ -32,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    # A shell that starts it in the background would have it ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     from polyspike.cosim.board import CLOCK_HZ, SimulatedSerialBoard
     from polyspike.spec.uart import BASE_BAUD
 
+    heed_interrupts()
     configuration = named(options.config)
     with SimulatedSerialBoard(configuration, options.clock or CLOCK_HZ, options.baud or BASE_BAUD) as board:
         print(f"a board of configuration {configuration.name!r}: serial:{board.path} (end: Ctrl-C)", flush=True)

@@ -4,9 +4,11 @@ Each function returns the settings whose first output is as near to the frequenc
 without exceeding it, so that a design whose timing closes at that frequency never gets a faster clock.
 """
 
+import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import ClassVar, TypeVar
 
 from polyspike.spec import ConfigurationError
 
@@ -24,6 +26,56 @@ class Range:
 
     def __contains__(self, hz: object) -> bool:
         return isinstance(hz, int | float | Fraction) and self.low <= hz <= self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class Pll(abc.ABC):
+    """Settings of a PLL with one output, and what the part allows."""
+
+    input_hz: int
+
+    INPUT: ClassVar[Range]
+    PHASE_DETECTOR: ClassVar[Range]
+    VCO: ClassVar[Range]
+    OUTPUT: ClassVar[Range]
+
+    @property
+    @abc.abstractmethod
+    def phase_detector_hz(self) -> Fraction:
+        """Frequency at which the loop compares phases."""
+
+    @property
+    @abc.abstractmethod
+    def vco_hz(self) -> Fraction:
+        """Frequency of the oscillator."""
+
+    @property
+    @abc.abstractmethod
+    def output_hz(self) -> Fraction:
+        """Frequency of the output."""
+
+    @property
+    def legal(self) -> bool:
+        """Whether all frequencies are within the part's limits."""
+        return (
+            self.input_hz in self.INPUT
+            and self.phase_detector_hz in self.PHASE_DETECTOR
+            and self.vco_hz in self.VCO
+            and self.output_hz in self.OUTPUT
+        )
+
+
+_Pll = TypeVar("_Pll", bound=Pll)
+
+
+def _best(
+    kind: str, input_hz: int, output_hz: int, found: Iterable[_Pll], rank: Callable[[_Pll], tuple[Fraction, int, int]]
+) -> _Pll:
+    """Return the highest ranking legal settings. ConfigurationError if there are none."""
+    legal = [each for each in found if each.legal]
+    if not legal:
+        raise ConfigurationError(f"{kind} PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
+    return max(legal, key=rank)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +163,9 @@ def _loop_divider(vco: Fraction, multiplier: int) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ice40Pll:
+class Ice40Pll(Pll):
     """Settings of an SB_PLL40 in SIMPLE feedback mode, as its parameters hold them."""
 
-    input_hz: int
     #: DIVR, DIVF: the dividers less one; DIVQ: the exponent of the output divider.
     divr: int
     divf: int
@@ -163,24 +214,13 @@ def ice40_pll(input_hz: int, output_hz: int) -> Ice40Pll:
         for divq in range(1, 7)
         if Fraction(input_hz * (divf + 1), (divr + 1) << divq) <= output_hz
     ]
-    legal = [
-        each
-        for each in found
-        if input_hz in Ice40Pll.INPUT
-        and each.phase_detector_hz in Ice40Pll.PHASE_DETECTOR
-        and each.vco_hz in Ice40Pll.VCO
-        and each.output_hz in Ice40Pll.OUTPUT
-    ]
-    if not legal:
-        raise ConfigurationError(f"an iCE40 PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
-    return max(legal, key=lambda each: (each.output_hz, -each.divr, -each.divq))
+    return _best("an iCE40", input_hz, output_hz, found, lambda each: (each.output_hz, -each.divr, -each.divq))
 
 
 @dataclasses.dataclass(frozen=True)
-class GowinPll:
+class GowinPll(Pll):
     """Settings of a GW1N rPLL, as its parameters hold them."""
 
-    input_hz: int
     #: IDIV_SEL, FBDIV_SEL: the dividers less one; ODIV_SEL: the oscillator's divider.
     idiv: int
     fbdiv: int
@@ -223,24 +263,13 @@ def gowin_pll(input_hz: int, output_hz: int) -> GowinPll:
         for odiv in (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
         if Fraction(input_hz * (fbdiv + 1), idiv + 1) <= output_hz
     ]
-    legal = [
-        each
-        for each in found
-        if input_hz in GowinPll.INPUT
-        and each.phase_detector_hz in GowinPll.PHASE_DETECTOR
-        and each.vco_hz in GowinPll.VCO
-        and each.output_hz in GowinPll.OUTPUT
-    ]
-    if not legal:
-        raise ConfigurationError(f"a Gowin PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
-    return max(legal, key=lambda each: (each.output_hz, -each.idiv, -each.odiv))
+    return _best("a Gowin", input_hz, output_hz, found, lambda each: (each.output_hz, -each.idiv, -each.odiv))
 
 
 @dataclasses.dataclass(frozen=True)
-class XilinxPll:
+class XilinxPll(Pll):
     """Settings of a PLLE2_BASE."""
 
-    input_hz: int
     reference_divider: int
     multiplier: int
     divider: int
@@ -275,20 +304,16 @@ def xilinx_pll(input_hz: int, output_hz: int) -> XilinxPll:
     ConfigurationError
         No setting within the part's limits gives such an output.
     """
-    legal = []
+    found = []
     for reference in range(1, 57):
         for multiplier in range(2, 65):
-            vco = Fraction(input_hz * multiplier, reference)
-            divider = -(-vco // output_hz)
-            each = XilinxPll(input_hz, reference, multiplier, int(divider))
-            if (
-                input_hz in XilinxPll.INPUT
-                and each.phase_detector_hz in XilinxPll.PHASE_DETECTOR
-                and vco in XilinxPll.VCO
-                and divider <= 128
-                and each.output_hz in XilinxPll.OUTPUT
-            ):
-                legal.append(each)
-    if not legal:
-        raise ConfigurationError(f"a Xilinx PLL cannot make {_mhz(output_hz)} from {_mhz(input_hz)}")
-    return max(legal, key=lambda each: (each.output_hz, -each.reference_divider, -each.multiplier))
+            divider = -(-Fraction(input_hz * multiplier, reference) // output_hz)
+            if divider <= 128:
+                found.append(XilinxPll(input_hz, reference, multiplier, int(divider)))
+    return _best(
+        "a Xilinx",
+        input_hz,
+        output_hz,
+        found,
+        lambda each: (each.output_hz, -each.reference_divider, -each.multiplier),
+    )

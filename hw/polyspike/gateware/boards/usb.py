@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from polyspike.spec import BuildError
 
 from ..core import Core
-from ..serial_core import BEATS_HZ, GLIMPSE, HALF_SECOND, Stretch
+from ..serial_core import GLIMPSE, HALF_SECOND, Stretch, beats
 from .board import light
 from .clocks import Clock, Ecp5Clock
 from .families import Ecp5Board
@@ -184,15 +184,13 @@ class UsbTop(Elaboratable):
         connect(m, usb.rx, core.rx)
         connect(m, core.tx, usb.tx)
 
-        period = board.clock_hz // BEATS_HZ
-        count = Signal(range(period))
-        m.d.sync += count.eq(Mux(count == 0, period - 1, count - 1))
+        beat = beats(m, board.clock_hz)
         m.submodules.running = running = Stretch(GLIMPSE)
         m.submodules.error = error = Stretch(HALF_SECOND)
         m.d.comb += [
-            running.beat.eq(count == 0),
+            running.beat.eq(beat),
             running.trigger.eq(core.busy),
-            error.beat.eq(count == 0),
+            error.beat.eq(beat),
             error.trigger.eq(core.fault),
         ]
         light(m, platform, board.leds, idle=~running.shown, running=running.shown, error=error.shown)
