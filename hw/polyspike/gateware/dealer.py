@@ -64,18 +64,19 @@ class Dealer(wiring.Component):
             m.d.comb += [self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
         else:
             m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
-            # Deal when every column that this position is for has room.
-            room, settled = Signal(columns), Signal()
-            m.d.comb += deal.eq(walking & settled & room.all())
-            m.d.sync += settled.eq(~deal & ~self.start)
+            # Deal when every column that this position is for has room. Every register of the walk goes on by `deal`,
+            # so it is one itself: what it says was found in the cycle before, in which the position was there already.
+            room = Signal(columns)
+            m.d.sync += deal.eq(walking & ~deal & room.all())
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
-                mine = Signal(name=f"mine{column}")
+                is_mine, mine = Signal(name=f"is_mine{column}"), Signal(name=f"mine{column}")
                 m.d.comb += [
                     tile.eq(first_tile + (column >> position_log2)),
-                    room[column].eq(~port.valid | ~mine),
+                    is_mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
+                    room[column].eq(~port.valid | port.ready | ~is_mine),
                 ]
-                m.d.sync += mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles))
+                m.d.sync += mine.eq(is_mine)
                 with m.If(port.ready):
                     m.d.sync += port.valid.eq(0)
                 with m.If(deal & mine):

@@ -1,6 +1,7 @@
 """From spike words to events."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
@@ -19,9 +20,14 @@ def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
     return Mux(code > positive[:width], code - (1 << width), code)
 
 
-def _several(*bits: Any) -> Any:
-    """Return whether more than one of some bits is set."""
-    return Cat(one & other for one, other in itertools.combinations(bits, 2)).any()
+def _several(marks: Any) -> Any:
+    """Return whether more than one of some marks is set. (Carry chains would take longer to say.)"""
+
+    def pairs(bits: Sequence[Any]) -> Any:
+        return Cat(one & other for one, other in itertools.combinations(bits, 2)).any()
+
+    fours = [marks[start : start + 4] for start in range(0, len(marks), 4)]
+    return Cat(pairs(list(four)) for four in fours).any() | pairs([four.any() for four in fours])
 
 
 class Gather(wiring.Component):
@@ -68,7 +74,8 @@ class Gather(wiring.Component):
                 }
             )
         )
-        chosen_valid, place, finished = Signal(), Signal(), Signal()
+        chosen_valid, place = Signal(), Signal()
+        finished = Signal()  # no more than one mark is left; a register, for the path back to the queue of words
         weights = layouts.select(m, self.weights, chosen.slot, "weights")
 
         # The lowest nonzero count, and whether it is the only one left.
@@ -85,15 +92,9 @@ class Gather(wiring.Component):
             Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
         )
 
-        # Is there more than one mark? Carry chains would take longer to say.
-        fours = [current.marks.word_select(part, 4) for part in range(layouts.MARKS // 4)]
-        some = [four.any() for four in fours]
-        several = Cat(_several(*four) for four in fours).any() | _several(*some)
-
         # First the place of a count in its word, then the count.
         m.d.comb += [
             place.eq(~self.event.valid | self.event.ready),
-            finished.eq(~several),
             self.fetched.ready.eq(~busy | (place & finished)),
             self.event.valid.eq(chosen_valid),
             self.event.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
@@ -116,7 +117,8 @@ class Gather(wiring.Component):
                 chosen.last.eq(current.last & finished),
             ]
             with m.If(busy):
-                m.d.sync += current.marks.eq(rest)
+                m.d.sync += [current.marks.eq(rest), finished.eq(~_several(rest))]
         with m.If(self.fetched.ready):
             m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p)]
+            m.d.sync += finished.eq(~_several(self.fetched.p.marks))
         return m

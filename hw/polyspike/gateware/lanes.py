@@ -98,10 +98,13 @@ class Lanes(wiring.Component):
         left = Signal(range(len(flags) + 1))  # moves until the last of the other events has left the stages behind it
         empty = left == 0
 
-        # Everything moves together, or, when a finished sum has to wait, not at all.
-        move, take = Signal(), Signal()
+        # Everything moves together, or, when a finished sum has to wait, not at all: while `captured.last` and
+        # `sums.valid` both are set. That is told a cycle ahead, because `move` goes to every register of every lane.
+        move, take = Signal(init=1), Signal()
+        next_last, next_valid = Signal(), Signal()
         m.d.comb += [
-            move.eq(~(captured.last & self.sums.valid)),
+            next_last.eq(Mux(move, Mux(raw1 & empty, marks.last, flags[-1].last), captured.last)),
+            next_valid.eq((move & captured.last) | (self.sums.valid & ~self.sums.ready)),
             take.eq(move & (~raw1 | empty)),
             self.event.ready.eq(take),
             read_port.en.eq(take),
@@ -121,10 +124,7 @@ class Lanes(wiring.Component):
             for before, after in itertools.pairwise(flags):
                 m.d.sync += after.eq(before)
 
-        with m.If(self.sums.ready):
-            m.d.sync += self.sums.valid.eq(0)
-        with m.If(move & captured.last):
-            m.d.sync += self.sums.valid.eq(1)
+        m.d.sync += [self.sums.valid.eq(next_valid), move.eq(~(next_last & next_valid))]
 
         # The next addition starts a new maximum, in the lower and upper half of the lanes.
         fresh = Signal(2, init=0b11)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, ValueLike
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
@@ -108,67 +108,72 @@ class FrameDecoder(wiring.Component):
         # The bytes from `taken` to `sound` wait to be offered, those from `sound` to `end` are of the present frame.
         taken, sound, end = (Signal(range(self._bytes), name=name) for name in ("taken", "sound", "end"))
         behind = Signal.like(end)
-        room = Signal()
+        # Whether a byte is taken comes from registers. Room is told a cycle ahead, after the byte that comes meanwhile.
+        room, checking = Signal(init=1), Signal()
+        fills, framed = Signal(), Signal()  # where a byte goes: into the ring, into the sum
         left = Signal(range(WORD_BYTES * self._frame_words + 1))  # bytes of the present part of the frame
-        last = Signal()
+        last = Signal()  # left == 1
         writes = Signal()
         low = Signal(8)
         count = Cat(low, self.rx.payload)  # when the header's last byte is there
         byte = self.rx.valid & self.rx.ready
         m.d.comb += [
             behind.eq(end + 1),
-            room.eq(behind != taken),
-            last.eq(left == 1),
+            self.rx.ready.eq(~checking & (room | ~fills)),
+            crc.valid.eq(byte & framed),
             crc.data.eq(self.rx.payload),
+            write.en.eq(byte & fills),
             write.addr.eq(end),
             write.data.eq(self.rx.payload),
         ]
+        m.d.sync += [room.eq(behind != taken), checking.eq(0)]
         with m.If(byte):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         with m.If(write.en):
-            m.d.sync += end.eq(behind)
+            m.d.sync += [end.eq(behind), room.eq((end + 2)[: len(end)] != taken)]
+
+        def expect(size: ValueLike) -> None:
+            m.d.sync += [left.eq(size), last.eq(0)]
 
         def give_up() -> None:
             m.d.comb += self.fault.eq(1)
-            m.d.sync += end.eq(sound)
+            m.d.sync += [end.eq(sound), fills.eq(0), framed.eq(0)]
             m.next = "HUNT"
 
         with m.FSM():
             with m.State("HUNT"):
-                m.d.comb += [self.rx.ready.eq(1), crc.start.eq(1)]
-                m.d.sync += left.eq(frames.REQUEST_HEADER.size)
+                m.d.comb += crc.start.eq(1)
+                expect(frames.REQUEST_HEADER.size)
                 with m.If(self.rx.valid & (self.rx.payload == frames.SYNC_REQUEST)):
+                    m.d.sync += [fills.eq(1), framed.eq(1)]
                     m.next = "HEADER"
 
-            with m.State("HEADER"):
-                m.d.comb += [self.rx.ready.eq(room), crc.valid.eq(byte), write.en.eq(byte)]
-                with m.If(byte):
-                    m.d.sync += low.eq(self.rx.payload)
-                    with m.If(left == frames.REQUEST_HEADER.size - _offset("command")):
-                        m.d.sync += writes.eq(
-                            (self.rx.payload == Command.WRITE) | (self.rx.payload == Command.WRITE_AHEAD)
-                        )
-                    with m.If(last):
-                        m.d.sync += left.eq(frames.CRC.size)
+            with m.State("HEADER"), m.If(byte):
+                m.d.sync += low.eq(self.rx.payload)
+                with m.If(left == frames.REQUEST_HEADER.size - _offset("command")):
+                    m.d.sync += writes.eq((self.rx.payload == Command.WRITE) | (self.rx.payload == Command.WRITE_AHEAD))
+                with m.If(last):
+                    with m.If(writes & count.any()):
+                        expect(count * WORD_BYTES)
+                        m.next = "PAYLOAD"
+                        with m.If(count > self._frame_words):
+                            give_up()
+                    with m.Else():
+                        expect(frames.CRC.size)
+                        m.d.sync += fills.eq(0)
                         m.next = "CRC"
-                        with m.If(writes & count.any()):
-                            m.d.sync += left.eq(count * WORD_BYTES)
-                            m.next = "PAYLOAD"
-                            with m.If(count > self._frame_words):
-                                give_up()
 
-            with m.State("PAYLOAD"):
-                m.d.comb += [self.rx.ready.eq(room), crc.valid.eq(byte), write.en.eq(byte)]
-                with m.If(byte & last):
-                    m.d.sync += left.eq(frames.CRC.size)
-                    m.next = "CRC"
+            with m.State("PAYLOAD"), m.If(byte & last):
+                expect(frames.CRC.size)
+                m.d.sync += fills.eq(0)
+                m.next = "CRC"
 
-            with m.State("CRC"):
-                m.d.comb += [self.rx.ready.eq(1), crc.valid.eq(byte)]
-                with m.If(byte & last):
-                    m.next = "CHECK"
+            with m.State("CRC"), m.If(byte & last):
+                m.d.sync += checking.eq(1)
+                m.next = "CHECK"
 
             with m.State("CHECK"):
+                m.d.sync += framed.eq(0)
                 m.next = "HUNT"
                 with m.If(crc.match_detected):
                     m.d.sync += sound.eq(end)
@@ -339,6 +344,7 @@ class Link(wiring.Component):
         header = Signal(RequestHeader)
         word = Signal(WORD_BITS)
         index = Signal(range(frames.REQUEST_HEADER.size))  # bytes of the present header or word so far
+        takes = Signal(init=1)  # bytes are wanted: in HEADER, and in WORDS until a word is whole
         first = Signal()  # no word of the frame was executed yet
         session = Signal(16)
         expected = Signal(8)
@@ -381,15 +387,16 @@ class Link(wiring.Component):
             encoder.answer.p.session.eq(session),
             encoder.answer.p.opens.eq(opens & (status == Status.OK)),
         ]
+        m.d.comb += decoder.content.ready.eq(takes)
         m.d.sync += self.fault.eq(decoder.fault | refused)
 
         with m.FSM():
             with m.State("HEADER"):
-                m.d.comb += decoder.content.ready.eq(1)
                 m.d.sync += first.eq(1)
                 with m.If(decoder.content.valid):
                     m.d.sync += [header.eq(Cat(header.as_value()[8:], decoder.content.payload)), index.eq(index + 1)]
                     with m.If(index == frames.REQUEST_HEADER.size - 1):
+                        m.d.sync += takes.eq(0)
                         m.next = "SUM"
 
             with m.State("SUM"):
@@ -442,19 +449,21 @@ class Link(wiring.Component):
                 with m.If(~(execute & ~ahead & self.busy)):
                     m.next = "ANSWER"
                     with m.If(writes & count.any()):
+                        m.d.sync += takes.eq(1)
                         m.next = "WORDS"
                     with m.Elif(runs & execute):
                         m.next = "RUN"
 
             with m.State("WORDS"):
                 # The words of a WRITE that is not executed are taken all the same, and dropped.
-                whole = index == WORD_BYTES
-                m.d.comb += [decoder.content.ready.eq(~whole), self.request.valid.eq(whole & execute)]
-                with m.If(decoder.content.valid & ~whole):
+                m.d.comb += self.request.valid.eq(~takes & execute)
+                with m.If(takes & decoder.content.valid):
                     m.d.sync += [word.eq(Cat(word[8:], decoder.content.payload)), index.eq(index + 1)]
-                with m.If(whole & (self.request.ready | ~execute)):
-                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), count.eq(count - 1)]
+                    m.d.sync += takes.eq(index != WORD_BYTES - 1)
+                with m.If(~takes & (self.request.ready | ~execute)):
+                    m.d.sync += [index.eq(0), first.eq(0), address.eq(address + 1), count.eq(count - 1), takes.eq(1)]
                     with m.If(count == 1):
+                        m.d.sync += takes.eq(0)
                         m.next = "ANSWER"
 
             with m.State("RUN"):
@@ -466,8 +475,10 @@ class Link(wiring.Component):
                 m.d.comb += encoder.answer.valid.eq(~silent)
                 m.d.sync += index.eq(0)
                 with m.If(silent | encoder.answer.ready):
+                    m.d.sync += takes.eq(1)
                     m.next = "HEADER"
                     with m.If(reads & execute & count.any()):
+                        m.d.sync += takes.eq(0)
                         m.next = "READ"
 
             with m.State("READ"):
@@ -475,6 +486,7 @@ class Link(wiring.Component):
                 with m.If(self.request.ready):
                     m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
                     with m.If(count == 1):
+                        m.d.sync += takes.eq(1)
                         m.next = "HEADER"
 
         return m

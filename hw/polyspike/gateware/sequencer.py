@@ -108,6 +108,9 @@ class Sequencer(wiring.Component):
 
         wait = Signal(range(max(4, self.configuration.columns) + 1))
         done = Signal()  # all columns were idle in the cycle before
+        start = Signal()  # a register, because it goes to every register of the dealer
+        m.d.comb += dealer.start.eq(start)
+        m.d.sync += start.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(1)
@@ -159,9 +162,10 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.running.eq(1)
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == self.configuration.columns):
+                    m.d.sync += start.eq(1)
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += [self.running.eq(1), dealer.start.eq(1)]
+                m.d.comb += self.running.eq(1)
                 m.d.sync += wait.eq(0)
                 m.next = "DEAL"
             with m.State("DEAL"):

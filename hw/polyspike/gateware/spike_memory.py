@@ -1,6 +1,6 @@
 """The spike memory: one writer at a time, several read ports."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -20,7 +20,7 @@ class SpikeMemory(wiring.Component):
     Each read port has a copy of the memory of its own, and serves columns `port`, `port + read_ports`, ...; port 0
     serves the host too. Writes go to all copies. Columns that ask for the same word in the same cycle are all served at
     once: those that work on different tiles of one position see the same events, so they ask in step, and the port's
-    bandwidth counts once for all of them.
+    bandwidth counts once for all of them. The host always waits for its turn.
 
     Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
     to its word; a word can be read in the cycle after its write.
@@ -81,12 +81,16 @@ class SpikeMemory(wiring.Component):
             )
             for index, reader in enumerate(readers):
                 asked = getattr(reading, f"i{index}")
-                same = reading.o.valid & (reader.payload == reading.o.p.item)
-                m.d.comb += [
-                    asked.payload.eq(reader.payload),
-                    asked.valid.eq(reader.valid),
-                    reader.ready.eq(asked.ready | same),
-                ]
+                m.d.comb += [asked.payload.eq(reader.payload), asked.valid.eq(reader.valid)]
+                # Addresses are compared two by two while it is looked up whose turn it is, not one after the other.
+                served = [asked.ready]
+                if reader is not self.host_read:
+                    served += [
+                        getattr(reading, f"i{place}").ready & other.valid & (reader.payload == other.payload)
+                        for place, other in enumerate(readers)
+                        if place != index
+                    ]
+                m.d.comb += reader.ready.eq(Cat(served).any())
             read = copy.read_port()
             word = Signal(WORD_BITS, name=f"word_of_port{port}")
             m.d.comb += reading.o.ready.eq(1)

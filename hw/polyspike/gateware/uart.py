@@ -100,18 +100,21 @@ class UARTTransmitter(wiring.Component):
         # What is on the line in bit 0, then what follows; the stop bit is the highest one, and zeros move in behind it.
         frame = Signal(FRAME_BITS, init=1)
         idle = Signal(init=1)
-        count = Signal(DIVISOR_BITS, init=1)
-        done = count == self.divisor
+        # Counts from 2, so that it equals the divisor in the last cycle but one of a bit. `done` is set in the last
+        # one, and in that of a stop bit `final`.
+        count = Signal(DIVISOR_BITS, init=2)
+        done, final = Signal(), Signal()
         stop = frame[1:] == 0
 
         m.d.comb += [
             self.line.eq(frame[0]),
             self.idle.eq(idle),
-            self.tx.ready.eq(idle | (done & stop)),
+            self.tx.ready.eq(idle | final),
         ]
         m.d.sync += count.eq(count + 1)
+        m.d.sync += [done.eq(count == self.divisor), final.eq((count == self.divisor) & stop)]
         with m.If(idle | done):
-            m.d.sync += count.eq(1)
+            m.d.sync += [count.eq(2), done.eq(0), final.eq(0)]
         with m.If(self.tx.ready):
             m.d.sync += idle.eq(~self.tx.valid)
             with m.If(self.tx.valid):
