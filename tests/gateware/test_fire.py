@@ -114,4 +114,4 @@ def test_rate_and_latency(name: str) -> None:
     run(unit, feed)
     assert {b - a for a, b in itertools.pairwise(taken)} == {groups + 1}
     assert {b - a for a, b in itertools.pairwise(words)} == {groups + 1}
-    assert words[0] - taken[0] == 8 + configuration.count_bits + per_word
+    assert words[0] - taken[0] == 9 + configuration.count_bits + per_word

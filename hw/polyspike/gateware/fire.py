@@ -120,7 +120,7 @@ class Fire(wiring.Component):
 
     Rate: a sum every lanes / fire_width + 1 cycles; at the second and later timesteps of a position it waits until the
     one before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
-    8 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+    9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------
@@ -179,7 +179,7 @@ class Fire(wiring.Component):
                 "last": 1,
             }
         )
-        depth = 3 + configuration.count_bits + 2
+        depth = 4 + configuration.count_bits + 2
         carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
         move = Signal()  # a register, because everything here waits for it
         in_flight = Cat(stage.valid for stage in carry).any()
@@ -303,7 +303,8 @@ class Fire(wiring.Component):
         bank = memory.Memory(shape=record.size, depth=rows, init=[])
         m.submodules[f"parameters{lane}"] = bank
         read, write = bank.read_port(), bank.write_port(granularity=_BYTE)
-        params = data.View(record, read.data)
+        # A block RAM is slow to answer: nothing is added to what it has read before a register.
+        params = Signal(record, name=f"params{lane}")
         channel, part = self.write.address >> 1, self.write.address[0]
         mine = self.write_enable & ((channel[:width_bits] == lane) if width_bits else 1)
         host_record = Signal(record, name=f"written{lane}")
@@ -330,28 +331,33 @@ class Fire(wiring.Component):
         keep_write, keep_read = keep.write_port(), keep.read_port()
         m.d.comb += [keep_read.addr.eq(group), keep_read.en.eq(move)]
 
-        # Stage 0 beside the memories' outputs, stage 1 with bias, stage 2 the membrane.
+        # Stage 0 beside the memories' outputs, 1 beside what was read, 2 with bias, 3 the membrane.
         membrane = signed(bits)
         sum0 = Signal(membrane, name=f"sum0_{lane}")
         sum1 = Signal(membrane, name=f"sum1_{lane}")
-        before1 = Signal(membrane, name=f"before1_{lane}")
-        emitted1 = Signal(layouts.EMITTED_BITS, name=f"emitted1_{lane}")
-        theta1 = Signal(configuration.threshold_bits, name=f"theta1_{lane}")
+        kept1 = Signal(kept, name=f"kept1_{lane}")
+        sum2 = Signal(membrane, name=f"sum2_{lane}")
+        before2 = Signal(membrane, name=f"before2_{lane}")
+        emitted2 = Signal(layouts.EMITTED_BITS, name=f"emitted2_{lane}")
+        theta2 = Signal(configuration.threshold_bits, name=f"theta2_{lane}")
         lo = Signal(8, name=f"lo{lane}")
         threshold = Threshold(bits, configuration.threshold_bits, configuration.count_bits)
         m.submodules[f"threshold{lane}"] = threshold
-        emitted0 = Mux(carry[0].first, 0, keep_read.data.emitted)
+        emitted1 = Mux(carry[1].first, 0, kept1.emitted)
         n_neg = self.fire.n_neg
         with m.If(move):
             m.d.sync += [
                 sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
-                sum1.eq(sum0 + Mux(raw, 0, params.pair.bias)),
-                before1.eq(Mux(raw, 0, Mux(carry[0].first, params.start, keep_read.data.rest))),
-                emitted1.eq(emitted0),
-                theta1.eq(params.pair.theta),
-                lo.eq(Mux(self.fire.rectified & (emitted0 < n_neg), emitted0, n_neg)),
-                threshold.i.v.eq(sum1 + before1),
-                threshold.i.theta.eq(theta1),
+                sum1.eq(sum0),
+                params.eq(read.data),
+                kept1.eq(keep_read.data),
+                sum2.eq(sum1 + Mux(raw, 0, params.pair.bias)),
+                before2.eq(Mux(raw, 0, Mux(carry[1].first, params.start, kept1.rest))),
+                emitted2.eq(emitted1),
+                theta2.eq(params.pair.theta),
+                lo.eq(Mux(self.fire.rectified & (emitted1 < n_neg), emitted1, n_neg)),
+                threshold.i.v.eq(sum2 + before2),
+                threshold.i.theta.eq(theta2),
                 threshold.i.lo.eq(lo),
                 threshold.i.n_pos.eq(self.fire.n_pos),
                 threshold.i.fires.eq(spikes),
@@ -362,7 +368,7 @@ class Fire(wiring.Component):
             Signal(layouts.EMITTED_BITS, name=f"emitted{stage}_{lane}") for stage in range(threshold.latency + 1)
         ]
         with m.If(move):
-            m.d.sync += emitted[0].eq(emitted1)
+            m.d.sync += emitted[0].eq(emitted2)
             for stage in range(1, len(emitted)):
                 m.d.sync += emitted[stage].eq(emitted[stage - 1])
         out = carry[-1]

@@ -47,8 +47,8 @@ class Ulx3s85F(Ulx3s):
     name = "ulx3s-85f"
     platform = ULX3S_85F_Platform
     configuration_name = "large"
-    default_clock_hz = 60_000_000
-    default_target_hz = 90_000_000
+    default_clock_hz = 80_000_000
+    default_target_hz = 100_000_000
 
 
 class Ulx3s25F(Ulx3s):
@@ -57,8 +57,8 @@ class Ulx3s25F(Ulx3s):
     name = "ulx3s-25f"
     platform = ULX3S_25F_Platform
     configuration_name = "small"
-    default_clock_hz = 75_000_000
-    default_target_hz = 100_000_000
+    default_clock_hz = 96_000_000
+    default_target_hz = 110_000_000
 
 
 class Ulx3s12F(Ulx3s):
@@ -67,8 +67,8 @@ class Ulx3s12F(Ulx3s):
     name = "ulx3s-12f"
     platform = ULX3S_12F_Platform
     configuration_name = "small"
-    default_clock_hz = 75_000_000
-    default_target_hz = 100_000_000
+    default_clock_hz = 96_000_000
+    default_target_hz = 110_000_000
 
 
 class Ecpix5(Ecp5Board):
@@ -77,8 +77,8 @@ class Ecpix5(Ecp5Board):
     name = "ecpix5-85f"
     platform = ECPIX585Platform
     configuration_name = "large"
-    default_clock_hz = 60_000_000
-    default_target_hz = 90_000_000
+    default_clock_hz = 80_000_000
+    default_target_hz = 100_000_000
     link = "USB, FT2232H"
     fastest_baud = 12_000_000
     leds = _RGB
@@ -92,8 +92,8 @@ class Colorlight5A75B(Ecp5Board):
     name = "colorlight-5a-75b"
     platform = Colorlight_5A75B_R70Platform
     configuration_name = "small"
-    default_clock_hz = 75_000_000
-    default_target_hz = 100_000_000
+    default_clock_hz = 96_000_000
+    default_target_hz = 110_000_000
     link = "3.3 V UART at J19"
     fastest_baud = 3_000_000
     #: The only LED is at the UART's transmit pin.
@@ -108,8 +108,8 @@ class IceSugarPro(Ecp5Board):
     name = "icesugar-pro"
     platform = ICESugarProPlatform
     configuration_name = "small"
-    default_clock_hz = 75_000_000
-    default_target_hz = 100_000_000
+    default_clock_hz = 96_000_000
+    default_target_hz = 110_000_000
     link = "USB, iCELink"
     fastest_baud = 1_000_000
     leds = _RGB
@@ -130,8 +130,8 @@ class OrangeCrab85F(OrangeCrab):
     name = "orangecrab-85f"
     platform = OrangeCrabR0_2_85FPlatform
     configuration_name = "large"
-    default_clock_hz = 60_000_000
-    default_target_hz = 90_000_000
+    default_clock_hz = 80_000_000
+    default_target_hz = 100_000_000
 
 
 class OrangeCrab25F(OrangeCrab):
@@ -140,8 +140,8 @@ class OrangeCrab25F(OrangeCrab):
     name = "orangecrab-25f"
     platform = OrangeCrabR0_2_25FPlatform
     configuration_name = "small"
-    default_clock_hz = 72_000_000
-    default_target_hz = 100_000_000
+    default_clock_hz = 96_000_000
+    default_target_hz = 110_000_000
 
 
 class IceBreaker(Ice40Board):
