@@ -26,10 +26,10 @@ class FashionNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(1, 8, 3, stride=3, padding=1)
+        self.first = nn.Conv2d(1, 8, 3, stride=4, padding=1)
         self.second = nn.Conv2d(8, 8, 3, padding=1)
         self.third = nn.Conv2d(8, 8, 3, padding=1)
-        self.pool = nn.AvgPool2d(5)
+        self.pool = nn.AvgPool2d(4)
         self.output = nn.Linear(8, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ def train(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> nn.Module:
     model = FashionNet()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     x, y = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
-    for _ in range(5):
+    for _ in range(4):
         for batch in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
             F.cross_entropy(model(x[batch]), y[batch]).backward()

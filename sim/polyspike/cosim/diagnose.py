@@ -13,7 +13,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject, LogicArrayObject, LogicObject, PackedObject
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from vcd import VCDWriter
 
@@ -22,10 +22,14 @@ from polyspike.driver.compare import Comparison, Mismatch
 from polyspike.gateware import layouts
 from polyspike.spec import Configuration
 
-from .cocotb_transport import PERIOD_NS
+from .cocotb_streams import PERIOD_NS, cycle
+from .payload import Payload
 
 #: Cycles of the waveform before the write of a wrong word, and after it.
 BEFORE, AFTER = 200, 20
+
+#: Clocks of designs, by name.
+_CLOCKS = ("clk", "aclk")
 
 #: Bits of a membrane in a spike word.
 _MEMBRANE_BITS = 32
@@ -135,12 +139,13 @@ def diagnose(program: Program, comparison: Comparison, activity: Activity, image
     mismatch = comparison.first
     assert mismatch is not None
     found = place(program, mismatch, images)
-    lines = [f"{comparison.differing} of {comparison.compared} integers differ; the first:", _describe(program, mismatch)]
     start, end = activity.runs[found.first_run][0], activity.runs[found.run][1]
     half = 1 << found.low // 32
-    lines.append(
-        f"it is in bits {found.low} to {found.low + found.bits - 1} of the spike word at address {found.address}, read "
-        f"after instructions {found.block.first} to {found.block.first + found.block.count - 1} (cycles {start} to {end})"
+    text = (
+        f"{comparison.differing} of {comparison.compared} integers differ; the first:\n{_describe(program, mismatch)}\n"
+        f"it is in bits {found.low} to {found.low + found.bits - 1} of the spike word at address {found.address}, "
+        f"read after instructions {found.block.first} to {found.block.first + found.block.count - 1} "
+        f"(cycles {start} to {end})\n"
     )
     writes = [
         each
@@ -149,10 +154,9 @@ def diagnose(program: Program, comparison: Comparison, activity: Activity, image
     ]
     if writes:
         last = writes[-1]
-        lines.append(f"that word was written at cycle {last.cycle}: {last.data:#018x}, halves {last.mask:02b}")
-        return Diagnosis("\n".join(lines), last.cycle)
-    lines.append("that word was not written in these cycles")
-    return Diagnosis("\n".join(lines), end)
+        text += f"that word was written at cycle {last.cycle}: {last.data:#018x}, halves {last.mask:02b}"
+        return Diagnosis(text, last.cycle)
+    return Diagnosis(text + "that word was not written in these cycles", end)
 
 
 def _coordinates(program: Program, mismatch: Mismatch) -> tuple[str, int, int, int, int]:
@@ -173,17 +177,12 @@ def _describe(program: Program, mismatch: Mismatch) -> str:
     )
 
 
-def cycle() -> int:
-    """Return the number of the present clock cycle, counted from the start of the simulation."""
-    return int(get_sim_time("ns") // PERIOD_NS)
-
-
 class Probe:
     """Watches the engine of a simulated design, which has it as `engine`, from construction on."""
 
     def __init__(self, dut: Any, configuration: Configuration) -> None:
         self._engine = dut.engine
-        self._layout = layouts.spike_write(configuration)
+        self._item = Payload(layouts.spike_write(configuration))
         spikes = dut.engine.spikes
         if configuration.compact:
             self._valid, self._payload, self._later = spikes.write0__valid, spikes.write0__payload, 0
@@ -210,41 +209,41 @@ class Probe:
             self._runs.append((start, cycle()))
 
     async def _watch_writes(self) -> None:
-        mask = (1 << self._layout.size) - 1
+        settled = FallingEdge(self._engine.clk)
         while True:
             # Sleeping until something is written spares the simulator a call each cycle.
             await RisingEdge(self._valid)
-            await RisingEdge(self._engine.clk)
+            await settled
             while self._valid.value:
-                item = self._layout.from_bits(int(self._payload.value) & mask)
-                self._writes.append(Written(cycle() + self._later, item.address, item.data, item.mask))
-                await RisingEdge(self._engine.clk)
+                # It is written with the next rising edge.
+                item = self._item.unpack(int(self._payload.value))
+                self._writes.append(Written(cycle() + 1 + self._later, **item))
+                await settled
 
 
 async def record(dut: Any, window: tuple[int, int], path: Path) -> None:
     """Write the waveform (VCD) of a design from the first to the last cycle of a window.
 
-    Every signal with a name of its own is sampled after each rising edge; memories are left out.
+    A cycle begins with its rising edge; what is shown of it is what has settled behind that. Signals that Yosys named
+    and memories are left out.
     """
     first, last = window
     signals = list(_signals(dut))
-    clocks = {"clk", "aclk"}
-    await Timer(max(1, first * PERIOD_NS - PERIOD_NS // 2 - int(get_sim_time("ns"))), "ns")
-    clock = RisingEdge(dut.engine.clk)
+    await Timer(max(1, first * PERIOD_NS - int(get_sim_time("ns"))), "ns")
+    settled = FallingEdge(dut.engine.clk)
     with path.open("w") as file, VCDWriter(file, timescale="1 ns", date="") as writer:
         variables = [
-            (writer.register_var(scope, name, "wire", size=len(handle), init="x"), name in clocks, handle)
+            (writer.register_var(scope, name, "wire", size=len(handle), init="x"), name in _CLOCKS, handle)
             for scope, name, handle in signals
         ]
-        for _ in range(first, last + 1):
-            await clock
-            await ReadOnly()
-            now = int(get_sim_time("ns"))
-            for variable, _, handle in variables:
-                writer.change(variable, now, str(handle.value).lower())
+        while cycle() < last:
+            await settled
+            edge = cycle() * PERIOD_NS
+            for variable, is_clock, handle in variables:
+                writer.change(variable, edge, "1" if is_clock else str(handle.value).lower())
             for variable, is_clock, _ in variables:
                 if is_clock:
-                    writer.change(variable, now + PERIOD_NS // 2, "0")
+                    writer.change(variable, edge + PERIOD_NS // 2, "0")
 
 
 def _signals(block: Any, scope: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, Any]]:

@@ -1,7 +1,7 @@
 """The whole accelerator as emitted Verilog, run by the ordinary driver in cocotb and compared with the golden model.
 
-`run_system` is called outside of the simulator. It hands cases over as files to the bench, which calls `run_cases`. When
-an integer differs, it runs the bench again, which then leaves the waveform around the write of the wrong word.
+`run_system` is called outside of the simulator. It hands cases over as files to the bench, which calls `run_cases`.
+When an integer differs, it runs the bench again, which then leaves the waveform around the write of the wrong word.
 """
 
 import dataclasses
@@ -81,9 +81,7 @@ def run_system(component: Any, bench: str, cases: Sequence[Case], directory: Pat
         text = (folder / _TEXT).read_text()
         window = (folder / _CYCLES).read_text()
         try:
-            run_bench(
-                component, bench, directory=directory / "recording", environment={**environment, _WINDOW: window}
-            )
+            run_bench(component, bench, directory=directory / "recording", environment={**environment, _WINDOW: window})
         except DeviceError:
             text += f"\nwaveform of cycles {window.replace(' ', ' to ')}: {folder / WAVEFORM}"
         else:
@@ -102,9 +100,7 @@ def _save(case: Case, path: Path) -> None:
     assert case.expected.counts is not None
     shape = (len(case.images), *case.program.network.output.shape)
     arrays = {f"counts/{name}": counts for name, counts in case.expected.counts.items()}
-    np.savez(
-        path.with_suffix(".npz"), images=case.images, membranes=case.expected.membranes.reshape(shape), **arrays
-    )
+    np.savez(path.with_suffix(".npz"), images=case.images, membranes=case.expected.membranes.reshape(shape), **arrays)
 
 
 def _load(path: Path) -> Case:
