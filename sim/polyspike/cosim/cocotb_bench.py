@@ -2,8 +2,8 @@
 
 import os
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from amaranth.lib.wiring import In
 from cocotb import Param
@@ -12,6 +12,8 @@ from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, start, wait
 from .payload import Item, Payload
 from .scoreboard import Scoreboard
 from .streams import BENCH_STALLS, Stalls, stall_matrix
+
+_Option = TypeVar("_Option")
 
 #: Cycles in which nothing more may come behind the last expected item.
 _SETTLE = 64
@@ -47,6 +49,9 @@ class Bench:
         #: For the bench's items; another one for another component, seed or stalls.
         self.random = random.Random(f"{type(component).__name__} {seed} {stalls}")
         self._stalls = dict(stalls or {})
+        patterns = list(BENCH_STALLS)
+        first, second = [*(patterns.index(name) for name in self._stalls.values()), 0, 0][:2]
+        self._number = len(patterns) * first + second + seed
         self._shapes: dict[str, Payload] = {}
         self._inputs: list[str] = []
         self._streams: dict[str, Any] = {}
@@ -93,6 +98,13 @@ class Bench:
                 for field, value in fields.items():
                     self.set(f"{prefix}.{field}", int(value))
 
+    def turn(self, options: Sequence[_Option]) -> _Option:
+        """Return one of several options, the next one in each run of the stall matrix, and one further for each seed.
+
+        So every run has every option when there are as many seeds as options.
+        """
+        return options[self._number % len(options)]
+
     async def wait(self, cycles: int) -> None:
         """Let cycles pass."""
         await wait(self.dut, cycles)
@@ -105,8 +117,10 @@ class Bench:
         """Return a driver of one of the component's inputs, with its stalls."""
         return StreamDriver(self.dut, stream, self._streams[stream], self.stalls(stream))
 
-    async def compare(self, stream: str, expected: Sequence[Item]) -> None:
-        """Take items from one of the component's outputs, with its stalls, and compare them.
+    async def compare(
+        self, stream: str, expected: Sequence[Item], meaning: Callable[[Any], Item] = lambda item: item
+    ) -> None:
+        """Take items from one of the component's outputs, with its stalls, and compare what they mean.
 
         Returns when all have come, and nothing more behind them.
 
@@ -116,8 +130,12 @@ class Bench:
             They were others, or too few or too many; see `Scoreboard` and `StreamSink`.
         """
         scoreboard = Scoreboard(stream, expected)
+
+        def receive(item: Any, cycle: int) -> None:
+            scoreboard.receive(meaning(item), cycle)
+
         receivers = self._monitors[stream].receivers
-        receivers.append(scoreboard.receive)
+        receivers.append(receive)
         await StreamSink(self.dut, stream, self._streams[stream], self.stalls(stream)).take(len(expected))
         await self.wait(_SETTLE)
-        receivers.remove(scoreboard.receive)
+        receivers.remove(receive)
