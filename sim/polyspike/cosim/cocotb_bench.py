@@ -2,13 +2,15 @@
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import cocotb
 from amaranth.lib.wiring import In
 from cocotb import Param
+from cocotb.triggers import FallingEdge, RisingEdge
 
-from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, start, wait
+from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, cycle, start, wait
 from .payload import Item, Payload
 from .scoreboard import Scoreboard
 from .streams import BENCH_STALLS, Stalls, stall_matrix
@@ -74,7 +76,8 @@ class Bench:
         for name in self._inputs:
             self._port(name).value = 0
         await start(self.dut)
-        self._monitors = {name: StreamMonitor(self.dut, name, self._streams[name]) for name in self._outputs}
+        for name in self._outputs:
+            self.monitor(name)
 
     def _port(self, name: str) -> Any:
         return getattr(self.dut, name.replace(".", "__"))
@@ -117,6 +120,24 @@ class Bench:
         """Return a driver of one of the component's inputs, with its stalls."""
         return StreamDriver(self.dut, stream, self._streams[stream], self.stalls(stream))
 
+    async def load(self, words: Iterable[tuple[int, int]]) -> None:
+        """Write words through `write` and `write_enable`, as the host loads a block: pairs of address and word."""
+        self.set("write_enable", 1)
+        for address, word in words:
+            self.set("write", {"address": address, "data": word})
+            await self.wait(1)
+        self.set("write_enable", 0)
+
+    def monitor(self, stream: str) -> StreamMonitor:
+        """Return the monitor of one of the component's streams, which watches from the first call, or `start`, on."""
+        if stream not in self._monitors:
+            self._monitors[stream] = StreamMonitor(self.dut, stream, self._streams[stream])
+        return self._monitors[stream]
+
+    def sink(self, stream: str) -> StreamSink:
+        """Return a sink for one of the component's outputs, with its stalls."""
+        return StreamSink(self.dut, stream, self._streams[stream], self.stalls(stream))
+
     async def compare(
         self, stream: str, expected: Sequence[Item], meaning: Callable[[Any], Item] = lambda item: item
     ) -> None:
@@ -131,11 +152,27 @@ class Bench:
         """
         scoreboard = Scoreboard(stream, expected)
 
-        def receive(item: Any, cycle: int) -> None:
-            scoreboard.receive(meaning(item), cycle)
+        def receive(item: Any, at: int) -> None:
+            scoreboard.receive(meaning(item), at)
 
-        receivers = self._monitors[stream].receivers
+        receivers = self.monitor(stream).receivers
         receivers.append(receive)
-        await StreamSink(self.dut, stream, self._streams[stream], self.stalls(stream)).take(len(expected))
+        await self.sink(stream).take(len(expected))
         await self.wait(_SETTLE)
         receivers.remove(receive)
+
+    def pulses(self, output: str) -> list[int]:
+        """Return a list that gets the cycle of every pulse of a one-bit output that is low again a cycle later."""
+        cycles: list[int] = []
+        signal = self._port(output)
+
+        async def count() -> None:
+            rises, settled = RisingEdge(signal), FallingEdge(self.dut.clk)
+            while True:
+                await rises
+                await settled
+                if signal.value:
+                    cycles.append(cycle())
+
+        cocotb.start_soon(count())
+        return cycles

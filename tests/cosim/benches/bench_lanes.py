@@ -30,11 +30,7 @@ async def sums(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Lanes(LANES), stalls, seed)
     await bench.start()
     bank = random_bank(bench.random, LANES.lanes)
-    for address, word in bank_words(bank):
-        bench.set("write", {"address": address, "data": word})
-        bench.set("write_enable", 1)
-        await bench.wait(1)
-    bench.set("write_enable", 0)
+    await bench.load(bank_words(bank))
 
     async def compare(passes: list[Pass], finished: list[list[Event]]) -> None:
         bench.describe(weights=passes)
