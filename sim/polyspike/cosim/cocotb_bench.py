@@ -2,16 +2,20 @@
 
 import os
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import cocotb
 from amaranth.lib.wiring import In
 from cocotb import Param
+from cocotb.triggers import FallingEdge, RisingEdge
 
-from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, start, wait
+from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, cycle, start, wait
 from .payload import Item, Payload
 from .scoreboard import Scoreboard
 from .streams import BENCH_STALLS, Stalls, stall_matrix
+
+_Option = TypeVar("_Option")
 
 #: Cycles in which nothing more may come behind the last expected item.
 _SETTLE = 64
@@ -47,6 +51,9 @@ class Bench:
         #: For the bench's items; another one for another component, seed or stalls.
         self.random = random.Random(f"{type(component).__name__} {seed} {stalls}")
         self._stalls = dict(stalls or {})
+        patterns = list(BENCH_STALLS)
+        first, second = [*(patterns.index(name) for name in self._stalls.values()), 0, 0][:2]
+        self._number = len(patterns) * first + second + seed
         self._shapes: dict[str, Payload] = {}
         self._inputs: list[str] = []
         self._streams: dict[str, Any] = {}
@@ -69,7 +76,8 @@ class Bench:
         for name in self._inputs:
             self._port(name).value = 0
         await start(self.dut)
-        self._monitors = {name: StreamMonitor(self.dut, name, self._streams[name]) for name in self._outputs}
+        for name in self._outputs:
+            self.monitor(name)
 
     def _port(self, name: str) -> Any:
         return getattr(self.dut, name.replace(".", "__"))
@@ -93,6 +101,13 @@ class Bench:
                 for field, value in fields.items():
                     self.set(f"{prefix}.{field}", int(value))
 
+    def turn(self, options: Sequence[_Option]) -> _Option:
+        """Return one of several options, the next one in each run of the stall matrix, and one further for each seed.
+
+        So every run has every option when there are as many seeds as options.
+        """
+        return options[self._number % len(options)]
+
     async def wait(self, cycles: int) -> None:
         """Let cycles pass."""
         await wait(self.dut, cycles)
@@ -105,8 +120,28 @@ class Bench:
         """Return a driver of one of the component's inputs, with its stalls."""
         return StreamDriver(self.dut, stream, self._streams[stream], self.stalls(stream))
 
-    async def compare(self, stream: str, expected: Sequence[Item]) -> None:
-        """Take items from one of the component's outputs, with its stalls, and compare them.
+    async def load(self, words: Iterable[tuple[int, int]]) -> None:
+        """Write words through `write` and `write_enable`, as the host loads a block: pairs of address and word."""
+        self.set("write_enable", 1)
+        for address, word in words:
+            self.set("write", {"address": address, "data": word})
+            await self.wait(1)
+        self.set("write_enable", 0)
+
+    def monitor(self, stream: str) -> StreamMonitor:
+        """Return the monitor of one of the component's streams, which watches from the first call, or `start`, on."""
+        if stream not in self._monitors:
+            self._monitors[stream] = StreamMonitor(self.dut, stream, self._streams[stream])
+        return self._monitors[stream]
+
+    def sink(self, stream: str) -> StreamSink:
+        """Return a sink for one of the component's outputs, with its stalls."""
+        return StreamSink(self.dut, stream, self._streams[stream], self.stalls(stream))
+
+    async def compare(
+        self, stream: str, expected: Sequence[Item], meaning: Callable[[Any], Item] = lambda item: item
+    ) -> None:
+        """Take items from one of the component's outputs, with its stalls, and compare what they mean.
 
         Returns when all have come, and nothing more behind them.
 
@@ -116,8 +151,28 @@ class Bench:
             They were others, or too few or too many; see `Scoreboard` and `StreamSink`.
         """
         scoreboard = Scoreboard(stream, expected)
-        receivers = self._monitors[stream].receivers
-        receivers.append(scoreboard.receive)
-        await StreamSink(self.dut, stream, self._streams[stream], self.stalls(stream)).take(len(expected))
+
+        def receive(item: Any, at: int) -> None:
+            scoreboard.receive(meaning(item), at)
+
+        receivers = self.monitor(stream).receivers
+        receivers.append(receive)
+        await self.sink(stream).take(len(expected))
         await self.wait(_SETTLE)
-        receivers.remove(scoreboard.receive)
+        receivers.remove(receive)
+
+    def pulses(self, output: str) -> list[int]:
+        """Return a list that gets the cycle of every pulse of a one-bit output that is low again a cycle later."""
+        cycles: list[int] = []
+        signal = self._port(output)
+
+        async def count() -> None:
+            rises, settled = RisingEdge(signal), FallingEdge(self.dut.clk)
+            while True:
+                await rises
+                await settled
+                if signal.value:
+                    cycles.append(cycle())
+
+        cocotb.start_soon(count())
+        return cycles
