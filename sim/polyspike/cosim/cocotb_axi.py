@@ -28,7 +28,7 @@ from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME as ENGINE_REGISTERS
 from polyspike.spec.registers import COUNTERS, REGISTERS
 
-from .cocotb_transport import PERIOD_NS
+from .cocotb_streams import PERIOD_NS
 
 IN, RUN, OUT, CLEAR = (axi.field("COMMAND", name).mask for name in ("in", "run", "out", "clear"))
 DONE_IN, DONE_RUN, DONE_OUT = (axi.field("IRQ_STATUS", name).mask for name in ("in", "run", "out"))

@@ -18,7 +18,7 @@ from cocotbext.axi import AxiResp
 from numpy.typing import NDArray
 
 from polyspike.cosim.cocotb_axi import AxiHost
-from polyspike.cosim.cocotb_transport import PERIOD_NS
+from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.spec import TINY, axi
 from polyspike.spec.configuration import ARCHITECTURE_VERSION
 from polyspike.spec.memory import Space, depth

@@ -4,7 +4,7 @@ from typing import Any
 
 import cocotb
 
-from polyspike.cosim.cocotb_transport import PERIOD_NS
+from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.cosim.system import run_cases
 
 #: Many times what any bench needs.
