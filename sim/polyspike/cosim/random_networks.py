@@ -227,8 +227,8 @@ class _Builder:
         channels = shape[0]
         spread = self.spread(synapses)
         limit = 1 << (MEMBRANE_BITS - 2 - counts.bits)
-        theta = spread * 2 / counts.largest * self.rng.uniform(0.5, 1.5, channels)
-        theta = np.clip(np.rint(theta), 1, limit).astype(np.int32)
+        wanted = spread * 2 / counts.largest * self.rng.uniform(0.5, 1.5, channels)
+        theta = np.clip(np.rint(wanted), 1, limit).astype(np.int32)
         v0 = theta // 2 if self.chance(0.7) else self.rng.integers(-theta, theta + 1)
         bias = np.rint(self.rng.normal(0.2, 0.4, channels) * spread).astype(np.int32)
         if rectified is None:

@@ -99,7 +99,7 @@ def _save(case: Case, path: Path) -> None:
     save_program(case.program, path.with_suffix(".pspk"))
     assert case.expected.counts is not None
     shape = (len(case.images), *case.program.network.output.shape)
-    arrays = {f"counts/{name}": counts for name, counts in case.expected.counts.items()}
+    arrays: dict[str, Any] = {f"counts/{name}": counts for name, counts in case.expected.counts.items()}
     np.savez(path.with_suffix(".npz"), images=case.images, membranes=case.expected.membranes.reshape(shape), **arrays)
 
 
