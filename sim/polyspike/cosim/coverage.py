@@ -8,6 +8,7 @@ were hit. A cross is one value of each axis of a `Group`. `Group.crosses` are th
 
 import collections
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,9 +52,10 @@ class Group:
         values = dict(zip(self.axes, cross, strict=True))
         return next((each for each in self.exclusions if each.applies(values)), None)
 
-    def crosses(self) -> Iterator[Cross]:
-        """Yield the crosses that can be reached."""
-        return (each for each in itertools.product(*self.axes.values()) if self.exclusion(each) is None)
+    @functools.cached_property
+    def crosses(self) -> tuple[Cross, ...]:
+        """The crosses that can be reached."""
+        return tuple(each for each in itertools.product(*self.axes.values()) if self.exclusion(each) is None)
 
     def excluded(self) -> dict[str, int]:
         """Return how many crosses each reason excludes; of several reasons the first one counts."""
@@ -260,19 +262,18 @@ class Coverage:
 
     def holes(self, group: Group) -> list[Cross]:
         """Return what can be reached and was not."""
-        return [cross for cross in group.crosses() if not self.hits[group.name][cross]]
+        return [cross for cross in group.crosses if not self.hits[group.name][cross]]
 
     def reached(self, group: Group) -> tuple[int, int]:
         """Return how many crosses of a group were hit, and how many can be reached."""
-        crosses = list(group.crosses())
-        return sum(self.hits[group.name][cross] > 0 for cross in crosses), len(crosses)
+        return sum(self.hits[group.name][cross] > 0 for cross in group.crosses), len(group.crosses)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return every cross that can be reached, whether it was hit, and how often."""
         return [
             {"cross": group.text(cross), "hit": self.hits[group.name][cross] > 0, "count": self.hits[group.name][cross]}
             for group in GROUPS
-            for cross in group.crosses()
+            for cross in group.crosses
         ]
 
     def markdown(self) -> str:
@@ -293,7 +294,7 @@ class Coverage:
             hits = self.hits[group.name]
             for index, (axis, values) in enumerate(group.axes.items()):
                 for value in values:
-                    crosses = [cross for cross in group.crosses() if cross[index] == value]
+                    crosses = [cross for cross in group.crosses if cross[index] == value]
                     hit = sum(hits[cross] > 0 for cross in crosses)
                     times = sum(hits[cross] for cross in crosses)
                     lines.append(f"| {axis} | {value} | {len(crosses)} | {hit} | {times:,} |")
