@@ -1,0 +1,261 @@
+"""Plant every fault of the catalogue in a copy of the gateware, one at a time, and see which test notices.
+
+`make mutations`, or `PYTHONPATH=hw:tests python -m mutations.run --help`. What was found before is not run again: a
+result counts as long as the gateware, the mutation and the files of its tests stay what they were. Once there is a
+result for every mutation, docs/verification/mutations.json and mutations.md are written.
+
+Nothing in the working tree is changed: each mutation has a copy of hw/ in a temporary folder, which comes first on the
+path of its tests, and a plugin of pytest confirms that the mutated module is the one that was imported. A test counts
+only if it passes on a copy without a fault; that is tried first. A fault can also keep a simulation from ending: tests
+that take `_PATIENCE` seconds of processor time, and `_FACTOR` times what they take without a fault, count as hung.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from polyspike.spec import PolyspikeError
+
+from .catalogue import MUTATIONS
+from .mutation import GATEWARE, ROOT, Mutation, MutationError
+from .report import write_report
+
+#: What is known from earlier runs.
+_KEPT = ROOT / "build" / "mutations" / "results.json"
+
+#: Seconds of processor time, and times what the tests take without a fault, after which they count as hung.
+_PATIENCE, _FACTOR = 60, 3
+
+#: The same for tests without a fault.
+_SLOWEST = 1800
+
+#: Seconds of real time for each second of processor time, after which tests that do nothing count as hung, too.
+_WAITING = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What tests made of a copy of the gateware."""
+
+    #: The test that failed or hung, none if all passed.
+    caught_by: str | None
+    #: "failed", "hung", or "passed".
+    how: str
+    message: str
+    #: Processor time.
+    seconds: float
+
+
+def run_tests(tests: Sequence[str], module: str, copy: Path, limit: int) -> Outcome:
+    """Run tests on the gateware in `copy`/hw until the first one fails.
+
+    Parameters
+    ----------
+    tests
+        What pytest is given.
+    module
+        The module that must have been imported from there.
+    copy
+        A folder with a copy of hw/, in which the tests' own files go, too.
+    limit
+        Seconds of processor time for each of the processes.
+
+    Raises
+    ------
+    MutationError
+        The module was not imported, or not from there; tests were skipped or not found.
+    """
+    witness, log = copy / "witness.jsonl", copy / "pytest.log"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(
+            [str(copy / "hw"), *(str(ROOT / each) for each in ("sw", "sim", "bitstreams", "tests"))]
+        ),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "POLYSPIKE_CACHE": str(copy / "cache"),
+        "POLYSPIKE_WITNESS": str(witness),
+        "POLYSPIKE_MUTATED": module,
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "mutations.witness", "-p", "no:cacheprovider"]
+    command += ["-o", "pythonpath=", "--basetemp", str(copy / "tmp"), *tests]
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=bound, start_new_session=True
+        )
+        try:
+            process.wait(limit * _WAITING)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+    lines = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
+    events = {line["event"]: line for line in lines}
+    if not lines or "uncollected" in events or "skipped" in events:
+        raise MutationError(f"tests {' '.join(tests)} did not run:\n{log.read_text()[-3000:]}")
+    imported = lines[-1]["imported"]
+    if imported is None or not Path(imported).is_relative_to(copy):
+        raise MutationError(f"tests {' '.join(tests)} have imported {module} from {imported}, not from {copy}")
+    if "ended" not in events:
+        return Outcome(events["begins"]["test"], "hung", f"no end after {limit} s", limit)
+    seconds = round(events["ended"]["seconds"], 1)
+    if "failed" in events:
+        return Outcome(events["failed"]["test"], "failed", events["failed"]["message"], seconds)
+    if events["ended"]["status"] != 0:
+        raise MutationError(f"tests {' '.join(tests)} ended oddly:\n{log.read_text()[-3000:]}")
+    return Outcome(None, "passed", "", seconds)
+
+
+def in_copy(change: Callable[[Path], None], tests: Sequence[str], module: str, limit: int) -> Outcome:
+    """Run tests on a changed copy of hw/ in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        copy = Path(name).resolve()
+        shutil.copytree(ROOT / "hw", copy / "hw", ignore=shutil.ignore_patterns("__pycache__"))
+        change(copy)
+        return run_tests(tests, module, copy, limit)
+
+
+def unchanged(copy: Path) -> None:
+    """Plant nothing."""
+
+
+def plant(mutation: Mutation) -> Callable[[Path], None]:
+    """Return what plants a mutation in a copy."""
+
+    def change(copy: Path) -> None:
+        file = copy / mutation.path
+        file.write_text(mutation.apply(file.read_text()))
+
+    return change
+
+
+def module_of(mutation: Mutation) -> str:
+    """Return the name of the module that is mutated."""
+    return f"polyspike.gateware.{Path(mutation.block.file).stem}"
+
+
+def gateware_digest() -> str:
+    """Return a digest of all of hw/."""
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "hw").rglob("*.py")):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(tests: Iterable[str], gateware: str, *change: str) -> str:
+    """Return what a result depends on: gateware, the files of the tests, and the change."""
+    digest = hashlib.sha256(gateware.encode())
+    for test in tests:
+        file, _, _ = test.partition("::")
+        digest.update(test.encode() + b"\0" + (ROOT / file).read_bytes())
+    for part in change:
+        digest.update(b"\0" + part.encode())
+    return digest.hexdigest()[:16]
+
+
+class Results:
+    """Outcomes by name, on disk, each with the key of what it depends on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, name: str, key: str) -> Outcome | None:
+        """Return an outcome that still counts."""
+        entry = self.kept.get(name)
+        if entry is None or entry["key"] != key:
+            return None
+        return Outcome(**entry["outcome"])
+
+    def put(self, name: str, key: str, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        self.kept[name] = {"key": key, "outcome": dataclasses.asdict(outcome)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.kept, indent=1) + "\n")
+        new.replace(self.path)
+
+
+def baseline(test: str, module: str, results: Results, gateware: str) -> float:
+    """Return the seconds that a test takes without a fault.
+
+    Raises
+    ------
+    MutationError
+        It fails.
+    """
+    name, key = f"without a fault: {test}", key_of([test], gateware)
+    outcome = results.get(name, key)
+    if outcome is None:
+        outcome = in_copy(unchanged, [test], module, _SLOWEST)
+        if outcome.caught_by is not None:
+            raise MutationError(f"{outcome.caught_by} fails without any fault: {outcome.message}")
+        results.put(name, key, outcome)
+        print(f"{test} passes without a fault ({outcome.seconds} s)", flush=True)
+    return outcome.seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is wanted; return 0 if every fault was caught or its survival is explained."""
+    parser = argparse.ArgumentParser(prog="mutations", description="Plant faults in the gateware; see what notices.")
+    parser.add_argument("--only", metavar="TEXT", default="", help="mutations with TEXT in their name, block/fault")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="mutations at the same time (default: 1)")
+    parser.add_argument("--again", action="store_true", help="run even what has a result already")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    options = parser.parse_args(arguments)
+    chosen = [each for each in MUTATIONS if options.only in each.id]
+    if options.list:
+        for each in chosen:
+            print(f"{each.id}: {each.fault}")
+        return 0
+    results, gateware = Results(_KEPT), gateware_digest()
+    keys = {each.id: key_of(each.tests, gateware, each.find, each.replace) for each in MUTATIONS}
+    todo = [each for each in chosen if options.again or results.get(each.id, keys[each.id]) is None]
+    print(f"{len(chosen)} mutations, {len(todo)} to run", flush=True)
+
+    usual: dict[str, float] = {}
+    for mutation in todo:
+        for test in mutation.tests:
+            if test not in usual:
+                usual[test] = baseline(test, module_of(mutation), results, gateware)
+
+    def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
+        limit = max(_PATIENCE, _FACTOR * sum(usual[test] for test in mutation.tests))
+        return mutation, in_copy(plant(mutation), mutation.tests, module_of(mutation), int(limit))
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutation, outcome in pool.map(run_one, todo):
+            results.put(mutation.id, keys[mutation.id], outcome)
+            print(f"{mutation.id}: {outcome.caught_by or 'SURVIVED'} ({outcome.how}, {outcome.seconds} s)", flush=True)
+
+    outcomes = {each: results.get(each.id, keys[each.id]) for each in MUTATIONS}
+    known = {each: outcome.caught_by for each, outcome in outcomes.items() if outcome is not None}
+    if len(known) == len(MUTATIONS):
+        write_report(known, {each for each, outcome in outcomes.items() if outcome and outcome.how == "hung"})
+    else:
+        print(f"{len(MUTATIONS) - len(known)} mutations have no result yet, so no table is written")
+    unexplained = [each for each in chosen if known.get(each) is None and not each.survives_because]
+    for each in unexplained:
+        print(f"{each.id} survived: {each.fault} ({GATEWARE / each.block.file})")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PolyspikeError as error:
+        sys.exit(f"error: {error}")

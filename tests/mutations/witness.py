@@ -1,0 +1,41 @@
+"""A pytest plugin that writes down what happens, line by line, so that the end of the process loses nothing.
+
+Environment: POLYSPIKE_WITNESS, the file to append lines of JSON to; POLYSPIKE_MUTATED, the module that is mutated.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def _write(event: str, **values: Any) -> None:
+    module = sys.modules.get(os.environ["POLYSPIKE_MUTATED"])
+    line = {"event": event, "imported": getattr(module, "__file__", None), **values}
+    with open(os.environ["POLYSPIKE_WITNESS"], "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Say which test begins."""
+    _write("begins", test=nodeid)
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """Say which test failed and why, and which ones did not run."""
+    if report.failed:
+        message = getattr(getattr(report.longrepr, "reprcrash", None), "message", str(report.longrepr))
+        _write("failed", test=report.nodeid, message=message[:1000])
+    elif report.skipped:
+        _write("skipped", test=report.nodeid)
+
+
+def pytest_collectreport(report: Any) -> None:
+    """Say what could not even be collected."""
+    if report.failed:
+        _write("uncollected", test=report.nodeid, message=str(report.longrepr)[-1000:])
+
+
+def pytest_sessionfinish(session: Any, exitstatus: int) -> None:
+    """Say how it ended, how many tests there were, and the seconds of processor time it took, simulators included."""
+    _write("ended", status=int(exitstatus), tests=session.testscollected, seconds=sum(os.times()[:4]))
