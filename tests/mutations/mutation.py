@@ -1,7 +1,12 @@
 """What a planted fault is: one small change of one gateware file that no test should let pass."""
 
+import contextlib
 import dataclasses
 import enum
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from polyspike.spec import PolyspikeError
@@ -88,3 +93,36 @@ class Mutation:
                 f"{self.find}"
             )
         return text.replace(self.find, self.replace)
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A temporary folder with a copy of hw/, and the environment in which Python imports the gateware from there."""
+
+    folder: Path
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def planted(mutation: Mutation | None) -> Iterator[Copy]:
+    """Make a copy of hw/ with one fault or none in it, for as long as it is needed.
+
+    Raises
+    ------
+    MutationError
+        The mutation does not fit the gateware.
+    """
+    with tempfile.TemporaryDirectory(prefix="planted-") as name:
+        folder = Path(name).resolve()
+        shutil.copytree(ROOT / "hw", folder / "hw", ignore=shutil.ignore_patterns("__pycache__"))
+        if mutation is not None:
+            file = folder / mutation.path
+            file.write_text(mutation.apply(file.read_text()))
+        roots = [folder / "hw", *(ROOT / each for each in ("sw", "sim", "bitstreams", "tests"))]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(map(str, roots)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "POLYSPIKE_CACHE": str(folder / "cache"),
+        }
+        yield Copy(folder, environment)

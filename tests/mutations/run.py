@@ -16,11 +16,10 @@ import hashlib
 import json
 import os
 import resource
-import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from typing import Any
 from polyspike.spec import PolyspikeError
 
 from .catalogue import MUTATIONS
-from .mutation import GATEWARE, ROOT, Mutation, MutationError
+from .mutation import GATEWARE, ROOT, Mutation, MutationError, planted
 from .report import write_report
 
 #: What is known from earlier runs.
@@ -57,90 +56,60 @@ class Outcome:
     seconds: float
 
 
-def run_tests(tests: Sequence[str], module: str, copy: Path, limit: int) -> Outcome:
-    """Run tests on the gateware in `copy`/hw until the first one fails.
+def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, limit: int) -> Outcome:
+    """Run tests on a copy of the gateware, with a fault or without, until the first one fails.
 
     Parameters
     ----------
+    mutation
+        The fault, or None.
     tests
         What pytest is given.
     module
-        The module that must have been imported from there.
-    copy
-        A folder with a copy of hw/, in which the tests' own files go, too.
+        The module that must have been imported from the copy.
     limit
         Seconds of processor time for each of the processes.
 
     Raises
     ------
     MutationError
-        The module was not imported, or not from there; tests were skipped or not found.
+        The module was not imported, or not from the copy; tests were skipped or not found.
     """
-    witness, log = copy / "witness.jsonl", copy / "pytest.log"
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(
-            [str(copy / "hw"), *(str(ROOT / each) for each in ("sw", "sim", "bitstreams", "tests"))]
-        ),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "POLYSPIKE_CACHE": str(copy / "cache"),
-        "POLYSPIKE_WITNESS": str(witness),
-        "POLYSPIKE_MUTATED": module,
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "mutations.witness", "-p", "no:cacheprovider"]
-    command += ["-o", "pythonpath=", "--basetemp", str(copy / "tmp"), *tests]
 
     def bound() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
 
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=bound, start_new_session=True
-        )
-        try:
-            process.wait(limit * _WAITING)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
+    with planted(mutation) as copy:
+        witness, log = copy.folder / "witness.jsonl", copy.folder / "pytest.log"
+        environment = copy.environment | {"POLYSPIKE_WITNESS": str(witness), "POLYSPIKE_MUTATED": module}
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "mutations.witness", "-p", "no:cacheprovider"]
+        command += ["-o", "pythonpath=", "--basetemp", str(copy.folder / "tmp"), *tests]
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=bound, process_group=0
+            )
+            try:
+                process.wait(limit * _WAITING)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        lines = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
+        text = log.read_text()[-3000:]
 
-    lines = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
     events = {line["event"]: line for line in lines}
     if not lines or "uncollected" in events or "skipped" in events:
-        raise MutationError(f"tests {' '.join(tests)} did not run:\n{log.read_text()[-3000:]}")
+        raise MutationError(f"tests {' '.join(tests)} did not run:\n{text}")
     imported = lines[-1]["imported"]
-    if imported is None or not Path(imported).is_relative_to(copy):
-        raise MutationError(f"tests {' '.join(tests)} have imported {module} from {imported}, not from {copy}")
+    if imported is None or not Path(imported).is_relative_to(copy.folder):
+        raise MutationError(f"tests {' '.join(tests)} have imported {module} from {imported}, not from {copy.folder}")
     if "ended" not in events:
         return Outcome(events["begins"]["test"], "hung", f"no end after {limit} s", limit)
     seconds = round(events["ended"]["seconds"], 1)
     if "failed" in events:
         return Outcome(events["failed"]["test"], "failed", events["failed"]["message"], seconds)
     if events["ended"]["status"] != 0:
-        raise MutationError(f"tests {' '.join(tests)} ended oddly:\n{log.read_text()[-3000:]}")
+        raise MutationError(f"tests {' '.join(tests)} ended oddly:\n{text}")
     return Outcome(None, "passed", "", seconds)
-
-
-def in_copy(change: Callable[[Path], None], tests: Sequence[str], module: str, limit: int) -> Outcome:
-    """Run tests on a changed copy of hw/ in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
-        copy = Path(name).resolve()
-        shutil.copytree(ROOT / "hw", copy / "hw", ignore=shutil.ignore_patterns("__pycache__"))
-        change(copy)
-        return run_tests(tests, module, copy, limit)
-
-
-def unchanged(copy: Path) -> None:
-    """Plant nothing."""
-
-
-def plant(mutation: Mutation) -> Callable[[Path], None]:
-    """Return what plants a mutation in a copy."""
-
-    def change(copy: Path) -> None:
-        file = copy / mutation.path
-        file.write_text(mutation.apply(file.read_text()))
-
-    return change
 
 
 def module_of(mutation: Mutation) -> str:
@@ -201,7 +170,7 @@ def baseline(test: str, module: str, results: Results, gateware: str) -> float:
     name, key = f"without a fault: {test}", key_of([test], gateware)
     outcome = results.get(name, key)
     if outcome is None:
-        outcome = in_copy(unchanged, [test], module, _SLOWEST)
+        outcome = run_tests(None, [test], module, _SLOWEST)
         if outcome.caught_by is not None:
             raise MutationError(f"{outcome.caught_by} fails without any fault: {outcome.message}")
         results.put(name, key, outcome)
@@ -235,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
         limit = max(_PATIENCE, _FACTOR * sum(usual[test] for test in mutation.tests))
-        return mutation, in_copy(plant(mutation), mutation.tests, module_of(mutation), int(limit))
+        return mutation, run_tests(mutation, mutation.tests, module_of(mutation), int(limit))
 
     with ThreadPoolExecutor(options.jobs) as pool:
         for mutation, outcome in pool.map(run_one, todo):
