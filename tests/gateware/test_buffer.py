@@ -27,7 +27,7 @@ def test_items_pass_in_order(stall_in: str, stall_out: str) -> None:
         await ctx.tick().repeat(3)
         assert not ctx.get(unit.o.valid)
 
-    run(unit, feed, collect)
+    run(unit, feed, collect, deadline=20_000)
     assert got == items
 
 

@@ -34,7 +34,7 @@ from .report import write_report
 _KEPT = ROOT / "build" / "mutations" / "results.json"
 
 #: Seconds of processor time, and times what the tests take without a fault, after which they count as hung.
-_PATIENCE, _FACTOR = 60, 3
+_PATIENCE, _FACTOR = 30, 3
 
 #: The same for tests without a fault.
 _SLOWEST = 1800
