@@ -2,10 +2,10 @@
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from gateware.simulate import describe
+from gateware.simulate import describe, plain
 from polyspike.cosim.streams import get
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind
@@ -43,37 +43,82 @@ def random_case(configuration: Configuration, generator: random.Random, kind: Fi
     """Return a random layer with 8-bit or 4-bit counts, and the sums of four positions."""
     lanes, wide = configuration.lanes, configuration.count_bits == 8 and generator.random() < 0.7
     layer = extremes(generator, kind, wide)
-    first_channel = lanes * generator.randint(0, 64 // lanes - 1)
-    layer["params"] = first_channel
+    layer["params"] = lanes * generator.randint(0, 64 // lanes - 1)
     theta = [generator.choice([1, generator.randint(1, 300), (1 << 19) - 1]) for _ in range(lanes)]
     bias = [generator.randint(-1000, 1000) for _ in range(lanes)]
     v0 = [generator.choice([0, each // 2]) for each in theta]
 
+    def sum_of(lane: int, before: int) -> int:
+        total = generator.choice(
+            [0, generator.randint(-3 * theta[lane], 20 * theta[lane]), generator.randint(-50, 50), -(1 << 20)]
+        )
+        return max(-(1 << 21), min((1 << 21) - 1, total))
+
+    return case_of(configuration, generator, layer, theta, bias, v0, sum_of)
+
+
+def corner_case(configuration: Configuration, generator: random.Random, kind: FireKind) -> Case:
+    """Return a layer with extreme thresholds, whose sums take membranes to where firing changes, and to the ends.
+
+    The ends are the largest membranes that the range proof lets pass: those where nothing in the definition of firing,
+    v + n_neg * theta included, needs more than `membrane_bits`.
+    """
+    lanes, wide = configuration.lanes, configuration.count_bits == 8 and generator.random() < 0.7
+    largest = (1 << configuration.membrane_bits - 1) - 1
+    most = 255 if wide else 15
+    n_neg, n_pos = generator.choice([(0, most), ((most + 1) // 2, most // 2), (1, 1), (0, 1), (1, most - 1)])
+    layer = {"kind": kind, "wide": int(wide), "n_neg": n_neg, "n_pos": n_pos, "rectified": generator.choice([0, 1])}
+    layer["params"] = 64 - lanes
+    theta = [generator.choice([1, 1, 2, 1 << 14, (1 << 15) - 1]) for _ in range(lanes)]
+    if n_neg < 2:
+        theta[:2] = [(1 << 19) - 1, 1 << 18]
+    bias = [generator.choice([0, 1000, -(1 << 20)]) for _ in range(lanes)]
+    v0 = [generator.choice([0, each // 2]) for each in theta]
+
+    def sum_of(lane: int, before: int) -> int:
+        step = theta[lane]
+        targets = [0, -1, step - 1, step, -step, -step - 1, n_pos * step - 1, n_pos * step + step, -n_neg * step - 1]
+        v = generator.choice([*targets, largest, largest, -largest, -largest])
+        v = max(-largest, min(largest - n_neg * step, v))
+        reach = largest - abs(bias[lane])
+        return max(-reach, min(reach, v - before))
+
+    return case_of(configuration, generator, layer, theta, bias, v0, sum_of)
+
+
+def case_of(
+    configuration: Configuration,
+    generator: random.Random,
+    layer: dict[str, Any],
+    theta: list[int],
+    bias: list[int],
+    v0: list[int],
+    sum_of: Callable[[int, int], int],
+) -> Case:
+    """Return the case of a layer: four positions of a few timesteps, and what the definition makes of their sums.
+
+    `sum_of` says what is added next in a lane, given its number and the membrane with its bias before the sum.
+    """
+    lanes, kind = configuration.lanes, layer["kind"]
     sums: list[list[int]] = []
     tags: list[dict[str, int]] = []
     words: list[tuple[int, int, int]] = []
-    bits = 8 if wide else 4
+    bits = 8 if layer["wide"] else 4
     for _ in range(4):
         membranes = list(v0)
         emitted = [0] * lanes
         timesteps = generator.randint(1, 3)
         for time in range(timesteps):
-            total = [
-                generator.choice(
-                    [0, generator.randint(-3 * theta[lane], 20 * theta[lane]), generator.randint(-50, 50), -(1 << 20)]
-                )
-                for lane in range(lanes)
-            ]
-            total = [max(-(1 << 21), min((1 << 21) - 1, each)) for each in total]
+            total = [sum_of(lane, membranes[lane] + bias[lane]) for lane in range(lanes)]
             address, upper = generator.randint(0, 50), generator.randint(0, 1)
             sums.append(total)
             tags.append(
                 {
                     "output": address,
-                    "params": first_channel,
+                    "params": layer["params"],
                     "upper": upper,
-                    "first": time == 0,
-                    "last": time == timesteps - 1,
+                    "first": int(time == 0),
+                    "last": int(time == timesteps - 1),
                 }
             )
             counts = []
@@ -100,23 +145,29 @@ def random_case(configuration: Configuration, generator: random.Random, kind: Fi
     return Case(layer, theta, bias, v0, sums, tags, words)
 
 
+def parameter_words(case: Case) -> Iterator[tuple[int, int]]:
+    """Yield the host's writes of a case's parameters: address and word."""
+    for lane, (theta, bias, v0) in enumerate(zip(case.theta, case.bias, case.v0, strict=True)):
+        for part, word in enumerate((theta | (bias & 0xFFFFFFFF) << 32, v0 & 0xFFFFFFFF)):
+            yield 2 * (case.layer["params"] + lane) + part, word
+
+
+def meaning(word: Mapping[str, int]) -> tuple[int, int, int]:
+    """Return what a word of a fire unit says: address, what the mask enables of the data, and mask."""
+    data, mask = word["data"], word["mask"]
+    return word["address"], data & (0xFFFFFFFF * (mask & 1) | (0xFFFFFFFF << 32) * (mask >> 1)), mask
+
+
 async def load(ctx: Any, unit: Any, case: Case) -> None:
     """Describe the case's layer to a fire unit, and write its parameters."""
     describe(ctx, unit, fire=case.layer)
     ctx.set(unit.write_enable, 1)
-    for lane, (theta, bias, v0) in enumerate(zip(case.theta, case.bias, case.v0, strict=True)):
-        for part, word in enumerate((theta | (bias & 0xFFFFFFFF) << 32, v0 & 0xFFFFFFFF)):
-            ctx.set(unit.write, {"address": 2 * (case.layer["params"] + lane) + part, "data": word})
-            await ctx.tick()
+    for address, word in parameter_words(case):
+        ctx.set(unit.write, {"address": address, "data": word})
+        await ctx.tick()
     ctx.set(unit.write_enable, 0)
 
 
 async def take(ctx: Any, unit: Any, case: Case, stalls: Iterator[int]) -> list[tuple[int, int, int]]:
-    """Take as many words from a fire unit as the case has, as address, what the mask enables of the data, and mask."""
-    got = []
-    for _ in case.words:
-        word = await get(ctx, unit.words, next(stalls))
-        mask = word.mask
-        data = word.data & (0xFFFFFFFF if mask == 1 else 0xFFFFFFFF << 32 if mask == 2 else (1 << 64) - 1)
-        got.append((word.address, data, mask))
-    return got
+    """Take as many words from a fire unit as the case has; return their meaning."""
+    return [meaning(plain(await get(ctx, unit.words, next(stalls)))) for _ in case.words]

@@ -5,81 +5,27 @@ from typing import Any
 
 import pytest
 
+from gateware.adding import bank_words, random_bank
+from gateware.compacting import (
+    CONFIGURATION,
+    DEPTH,
+    LANES,
+    MODES,
+    dropped,
+    events_of,
+    random_memory,
+    random_passes,
+    random_step,
+    random_sum,
+    signed,
+    total_of,
+)
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, put, send
 from polyspike.gateware.compact_gather import CompactGather
 from polyspike.gateware.compact_lanes import CompactLanes
 from polyspike.gateware.compact_memory import CompactMemory
-from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
-
-LANES, ROWS, DEPTH = 8, 256, 64
-
-CONFIGURATION = Configuration(
-    name="test",
-    columns=1,
-    lanes=LANES,
-    weight_depth=ROWS,
-    spike_depth=DEPTH,
-    param_depth=64,
-    program_depth=64,
-    compact=1,
-)
-
-Step = dict[str, int]
-
-
-def signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def random_step(generator: random.Random) -> Step:
-    mode = generator.choice(list(PassMode))
-    step = {
-        "address": generator.randrange(DEPTH),
-        "row": generator.randrange(ROWS - 16),
-        "mode": mode,
-        "wide": generator.randint(0, 1),
-        "slot": generator.randint(0, 1),
-        "sub": generator.randint(0, 1),
-        "last": int(generator.random() < 0.3),
-        "blank": 0,
-    }
-    if step["last"] and generator.random() < 0.2:
-        step["blank"] = 1
-    return step
-
-
-def codes_of(step: Step, word: int) -> list[tuple[int, int]]:
-    """Return (number in the word, code) of the counts that give events."""
-    bits = 8 if step["wide"] else 4
-    codes = [(index, word >> bits * index & (1 << bits) - 1) for index in range(64 // bits)]
-    if step["mode"] in (PassMode.ELEMENTWISE, PassMode.MAXIMUM) and not step["wide"]:
-        codes = codes[LANES * step["sub"] :][:LANES]
-    return codes if step["mode"] == PassMode.MAXIMUM else [each for each in codes if each[1]]
-
-
-def events_of(step: Step, word: int) -> list[dict[str, int]]:
-    """Return the events of a word, without what does not matter for their kind."""
-    common = {"mode": step["mode"], "slot": step["slot"], "add": 1, "last": 0}
-    events: list[dict[str, int]] = []
-    if step["blank"]:
-        pass
-    elif step["mode"] == PassMode.RAW:
-        events = [{**common, "raw": signed(word >> 32 * half & 0xFFFFFF, 24)} for half in range(2)]
-    else:
-        for index, code in codes_of(step, word):
-            event = {**common, "code": code, "wide": step["wide"], "raw": 0}
-            if step["mode"] == PassMode.BROADCAST:
-                event["row"] = step["row"] + index
-            else:
-                event |= {"lane": index % LANES, "row": step["row"]}
-            events.append(event)
-    if not events and step["last"]:
-        events = [{"add": 0, "last": 0}]
-    if events:
-        events[-1]["last"] = step["last"]
-    return events
 
 
 @pytest.mark.parametrize("stall_in", STALLS)
@@ -87,17 +33,10 @@ def events_of(step: Step, word: int) -> list[dict[str, int]]:
 def test_gather(stall_in: str, stall_out: str) -> None:
     generator = random.Random(f"{stall_in} {stall_out}")
     unit = CompactGather(CONFIGURATION)
-    memory = []
-    for _ in range(DEPTH):
-        density = generator.choice([0, 0.1, 0.5, 1])
-        memory.append(sum(generator.randint(1, 15) << 4 * n for n in range(16) if generator.random() < density))
+    memory = random_memory(generator)
     steps = [random_step(generator) for _ in range(120)]
     steps[-1]["last"] = 1
     expected = [event for step in steps for event in events_of(step, memory[step["address"]])]
-    dropped = sum(
-        step["mode"] != PassMode.RAW and not step["blank"] and not codes_of(step, memory[step["address"]])
-        for step in steps
-    )
     got, zero_words = [], []
 
     async def feed(ctx: Any) -> None:
@@ -130,79 +69,25 @@ def test_gather(stall_in: str, stall_out: str) -> None:
 
     run(unit, feed, collect, background=(serve,))
     assert got == expected
-    assert sum(zero_words) == dropped
-
-
-def random_sum(generator: random.Random, modes: list[PassMode], passes: list[dict[str, int]]) -> list[dict[str, int]]:
-    """Return the events of a sum: whole tiles of maxima and raw sums, whatever else in between."""
-    events: list[dict[str, int]] = []
-    for _ in range(generator.randint(1, 4)):
-        slot = generator.randint(0, 1)
-        mode = modes[slot]
-        wide = passes[slot]["wide"]
-        for lane in range(LANES):
-            event = {"slot": slot, "mode": mode, "wide": wide, "add": 1, "last": 0, "lane": lane, "raw": 0}
-            event |= {"code": generator.randrange(256 if wide else 16), "row": generator.randrange(ROWS)}
-            if mode == PassMode.RAW:
-                event["raw"] = generator.randint(-(1 << 20), 1 << 20)
-            events.append(event)
-    if generator.random() < 0.2:
-        events.append({"add": 0, "last": 0})
-    events[-1]["last"] = 1
-    return events
-
-
-def total_of(events: list[dict[str, int]], passes: list[dict[str, int]], bank: list[list[int]]) -> list[int]:
-    sums = [0] * LANES
-    best: list[int | None] = [None] * LANES
-    for event in events:
-        if not event["add"]:
-            continue
-        weights, lane = passes[event["slot"]], event["lane"]
-        bits = 8 if event["wide"] else 4
-        count = event["code"] - (1 << bits) if event["code"] > weights["positive"] else event["code"]
-        shift = weights["shift"]
-        if event["mode"] == PassMode.BROADCAST:
-            sums = [total + (bank[event["row"]][i] * count << shift) for i, total in enumerate(sums)]
-        elif event["mode"] == PassMode.ELEMENTWISE:
-            sums[lane] += bank[event["row"]][lane] * count << shift
-        elif event["mode"] == PassMode.RAW:
-            sums[lane] += event["raw"]
-        else:
-            before = best[lane]
-            best[lane] = count if before is None else max(before, count)
-    return [total if most is None else most for total, most in zip(sums, best, strict=True)]
+    assert sum(zero_words) == sum(dropped(step, memory[step["address"]]) for step in steps)
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize(
-    "modes",
-    [
-        (PassMode.BROADCAST, PassMode.ELEMENTWISE),
-        (PassMode.RAW, PassMode.BROADCAST),
-        (PassMode.ELEMENTWISE, PassMode.RAW),
-        (PassMode.MAXIMUM, PassMode.MAXIMUM),
-    ],
-)
+@pytest.mark.parametrize("modes", MODES)
 def test_lanes(modes: tuple[PassMode, PassMode], stall: str) -> None:
     generator = random.Random(f"{modes} {stall}")
     unit = CompactLanes(CONFIGURATION)
-    wide = generator.randint(0, 1)
-    passes = [
-        {"wide": wide, "positive": generator.choice([100, 255] if wide else [7, 12, 15]), "shift": shift}
-        for shift in (0, 3)
-    ]
-    bank = [[generator.choice([-127, 127, generator.randint(-127, 127)]) for _ in range(LANES)] for _ in range(ROWS)]
-    sums = [random_sum(generator, list(modes), passes) for _ in range(10)]
+    passes = random_passes(generator)
+    bank = random_bank(generator, LANES)
+    sums = [random_sum(generator, modes, passes, bank) for _ in range(10)]
     expected = [total for events in sums for total in total_of(events, passes, bank)]
     got: list[int] = []
 
     async def feed(ctx: Any) -> None:
         describe(ctx, unit, weights=passes)
         ctx.set(unit.write_enable, 1)
-        for row, weights in enumerate(bank):
-            word = sum((weight & 0xFF) << (8 * lane) for lane, weight in enumerate(weights))
-            ctx.set(unit.write, {"address": row, "data": word})
+        for address, word in bank_words(bank):
+            ctx.set(unit.write, {"address": address, "data": word})
             await ctx.tick()
         ctx.set(unit.write_enable, 0)
         await send(ctx, unit.event, [event for events in sums for event in events], STALLS[stall](5))

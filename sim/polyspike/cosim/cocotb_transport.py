@@ -1,47 +1,20 @@
-"""The link's byte streams in a cocotb bench, and a transport that lets the ordinary driver talk over them."""
+"""A transport that lets the ordinary driver talk over the byte streams of a link in a cocotb bench."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.task import resume
-from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.triggers import Event, FallingEdge, RisingEdge, SimTimeoutError, with_timeout
 from cocotb.utils import get_sim_time
 
-PERIOD_NS = 10
-
-
-class ByteStreamSource:
-    """Sends bytes into a stream of the design, one a cycle where the design takes them.
-
-    `dut` has the ports `<name>__payload`, `<name>__valid` and `<name>__ready`.
-    """
-
-    def __init__(self, dut: Any, name: str) -> None:
-        self._clock = RisingEdge(dut.clk)
-        self._payload = getattr(dut, f"{name}__payload")
-        self._valid = getattr(dut, f"{name}__valid")
-        self._ready = getattr(dut, f"{name}__ready")
-        self._payload.value = 0
-        self._valid.value = 0
-
-    async def send(self, data: Iterable[int]) -> None:
-        """Return when the last byte was taken."""
-        self._valid.value = 1
-        for byte in data:
-            self._payload.value = byte
-            await self._clock
-            while not self._ready.value:
-                await self._clock
-        self._valid.value = 0
+from .cocotb_streams import PERIOD_NS, StreamDriver, start
 
 
 class ByteStreamSink:
-    """Takes bytes from a stream of the design as they come."""
+    """Takes bytes from a stream of the design as they come, and hands them over by the heap: what a host reads."""
 
     def __init__(self, dut: Any, name: str) -> None:
-        self._clock = RisingEdge(dut.clk)
+        self._settled = FallingEdge(dut.clk)
         self._payload = getattr(dut, f"{name}__payload")
         self._valid = getattr(dut, f"{name}__valid")
         getattr(dut, f"{name}__ready").value = 1
@@ -54,10 +27,10 @@ class ByteStreamSink:
         while True:
             # Sleeping until something is offered spares the simulator a call each cycle.
             await offered
-            await self._clock
+            await self._settled
             while self._valid.value:
                 self._received.append(int(self._payload.value))
-                await self._clock
+                await self._settled
             self._paused.set()
 
     async def receive(self, most: int, cycles: int) -> bytes:
@@ -80,7 +53,7 @@ class CocotbTransport:
     `cycles_per_second` clock cycles here.
     """
 
-    def __init__(self, source: ByteStreamSource, sink: ByteStreamSink, cycles_per_second: int = 20_000) -> None:
+    def __init__(self, source: StreamDriver, sink: ByteStreamSink, cycles_per_second: int = 20_000) -> None:
         self._send = resume(source.send)
         self._receive = resume(sink.receive)
         self._cycles_per_second = cycles_per_second
@@ -111,11 +84,6 @@ class CocotbTransport:
 
 async def start_link(dut: Any) -> CocotbTransport:
     """Start the clock, reset the design, and return a transport over its ports `rx` and `tx`."""
-    dut.rst.value = 1
-    source, sink = ByteStreamSource(dut, "rx"), ByteStreamSink(dut, "tx")
-    Clock(dut.clk, PERIOD_NS, "ns", impl="gpi").start()
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
+    source, sink = StreamDriver(dut, "rx", 8), ByteStreamSink(dut, "tx")
+    await start(dut)
     return CocotbTransport(source, sink)

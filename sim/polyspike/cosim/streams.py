@@ -1,13 +1,15 @@
 """Helpers that drive and watch `amaranth.lib.stream` interfaces in Amaranth's simulator.
 
 `put`, `get` and `send` belong into a testbench; `monitor` makes a process that fails the simulation when a stream
-breaks its rules.
+breaks its rules. The stall patterns serve cocotb benches, too, whose streams are in `cocotb_streams`.
 """
 
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
+
+from polyspike.spec import DeviceError
 
 #: Cycles to wait before each transfer, without end.
 Stalls = Iterator[int]
@@ -33,8 +35,40 @@ def bursty_stalls(seed: int) -> Stalls:
         yield from itertools.repeat(0, generator.randint(5, 40))
 
 
+def long_stalls(seed: int) -> Stalls:
+    """Pause for so long every few transfers that all that waits on one side is full, and on the other side empty."""
+    generator = random.Random(seed)
+    while True:
+        yield from itertools.repeat(0, generator.randint(4, 20))
+        yield generator.randint(150, 300)
+
+
 #: The stall patterns to run a test under, by name: functions of a seed.
 STALLS: dict[str, Callable[[int], Stalls]] = {"none": no_stalls, "random": random_stalls, "bursty": bursty_stalls}
+
+#: Those of benches, where a cycle costs less than in Amaranth's simulator.
+BENCH_STALLS = STALLS | {"long": long_stalls}
+
+
+def stall_matrix(streams: Sequence[str]) -> list[dict[str, str]]:
+    """Return which of `BENCH_STALLS` each stream has in each of 4 runs (one stream) or 16 (two to five).
+
+    Any two streams have every pair of patterns in some run. (With i and j from the field of four elements, i, j, i + j,
+    i + a j and i + a a j take all 16 pairs of values two by two.)
+
+    Raises
+    ------
+    DeviceError
+        There are more than five streams; give some of them the same stalls.
+    """
+    if len(streams) > 5:
+        raise DeviceError(f"{len(streams)} streams, but the stall matrix is for five at most; join some")
+    patterns = list(BENCH_STALLS)
+    if len(streams) == 1:
+        return [{streams[0]: pattern} for pattern in patterns]
+    times = ((0, 1, 2, 3), (0, 2, 3, 1), (0, 3, 1, 2))  # j, a j and a a j
+    runs = [(i, j, *(i ^ multiple[j] for multiple in times)) for i in range(4) for j in range(4)]
+    return [{name: patterns[index] for name, index in zip(streams, run, strict=False)} for run in runs]
 
 
 async def wait(ctx: Any, cycles: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from cocotb.task import bridge
 
 from polyspike.compiler import load_program
-from polyspike.cosim.cocotb_transport import PERIOD_NS, start_link
+from polyspike.cosim.cocotb_streams import PERIOD_NS
+from polyspike.cosim.cocotb_transport import start_link
 from polyspike.driver import WordDevice
 from polyspike.driver.link import Link
 from polyspike.driver.ports import Connection

@@ -6,7 +6,8 @@ from typing import Any
 import cocotb
 from cocotb.task import bridge
 
-from polyspike.cosim.cocotb_transport import PERIOD_NS, CocotbTransport, start_link
+from polyspike.cosim.cocotb_streams import PERIOD_NS
+from polyspike.cosim.cocotb_transport import CocotbTransport, start_link
 from polyspike.spec import link as frames
 from polyspike.spec.link import Command, Status
 from polyspike.spec.memory import Space

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cocotb.task import bridge
 
-from polyspike.cosim.cocotb_transport import PERIOD_NS, CocotbTransport, start_link
+from polyspike.cosim.cocotb_streams import PERIOD_NS
+from polyspike.cosim.cocotb_transport import CocotbTransport, start_link
 from polyspike.driver import Link, Transport
 from polyspike.spec import TINY, LinkError
 from polyspike.spec.memory import Space

@@ -1,0 +1,46 @@
+"""The lanes under the stall matrix, against sums in Python integers."""
+
+import itertools
+from typing import Any
+
+import cocotb
+
+from cosim.blocks import LANES
+from gateware.adding import (
+    CLIMB,
+    LARGEST,
+    PASSES,
+    Event,
+    Pass,
+    bank_words,
+    climb,
+    corner_sums,
+    meaning,
+    random_bank,
+    random_sum,
+    sums_of,
+)
+from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.gateware.lanes import Lanes
+
+
+@cocotb.test()
+@cocotb.parametrize(seed=seeds(), stalls=stall_runs("event", "sums"))
+async def sums(dut: Any, seed: int, stalls: dict[str, str]) -> None:
+    bench = Bench(dut, Lanes(LANES), stalls, seed)
+    await bench.start()
+    bank = random_bank(bench.random, LANES.lanes)
+    await bench.load(bank_words(bank))
+
+    async def compare(passes: list[Pass], finished: list[list[Event]]) -> None:
+        bench.describe(weights=passes)
+        cocotb.start_soon(bench.driver("event").send(list(itertools.chain(*finished))))
+        expected = [sums_of(events, passes, bank) for events in finished]
+        await bench.compare("sums", expected, lambda item: meaning(item, passes))
+
+    ends = [climb(LARGEST), climb(-LARGEST)]
+    assert [sums_of(events, CLIMB, bank)[0] for events in ends] == [LARGEST, -LARGEST]
+    await compare(CLIMB, ends)
+    passes = bench.turn(list(PASSES.values()))
+    random_sums = [random_sum(bench.random, passes, bank) for _ in range(5)]
+    await compare(passes, corner_sums(passes, LANES.lanes) + random_sums)

@@ -1,0 +1,43 @@
+"""The blocks as emitted Verilog, each in a cocotb bench under the stall matrix."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosim import blocks
+from gateware import compacting, gathering
+from polyspike.cosim.bench import run_bench
+from polyspike.gateware.arbiter import RoundRobin
+from polyspike.gateware.compact_fire import CompactFire
+from polyspike.gateware.compact_gather import CompactGather
+from polyspike.gateware.compact_lanes import CompactLanes
+from polyspike.gateware.compact_memory import CompactMemory
+from polyspike.gateware.fire import Fire
+from polyspike.gateware.gather import Gather
+from polyspike.gateware.lanes import Lanes
+from polyspike.gateware.spike_memory import SpikeMemory
+
+pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
+
+#: What is simulated in each bench: cosim.benches.bench_<name> has 16 runs for each seed.
+BLOCKS: dict[str, Callable[[], Any]] = {
+    "gather": lambda: Gather(gathering.CONFIGURATION),
+    "lanes": lambda: Lanes(blocks.LANES),
+    "pooling": lambda: blocks.Pooling(blocks.POOLING),
+    "fire": lambda: Fire(blocks.FIRE),
+    "spike_writer": lambda: blocks.SpikeWriter(blocks.SPIKE_WRITER),
+    "arbiter": lambda: RoundRobin(16, 3),
+    "memory": lambda: SpikeMemory(blocks.MEMORY),
+    "compact_gather": lambda: CompactGather(compacting.CONFIGURATION),
+    "compact_lanes": lambda: CompactLanes(compacting.CONFIGURATION),
+    "compact_fire": lambda: CompactFire(blocks.COMPACT_FIRE),
+    "compact_memory": lambda: CompactMemory(blocks.COMPACT_MEMORY),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block(name: str, tmp_path: Path) -> None:
+    assert run_bench(BLOCKS[name](), f"cosim.benches.bench_{name}", directory=tmp_path) == 16
