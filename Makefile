@@ -57,7 +57,7 @@ lint: $(READY) ## Linter, formatting and types
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-mutations: $(READY) ## Plant faults in the gateware; which tests notice (docs/verification/mutations.md); goes on where it was
+mutations: $(READY) ## Plant faults in the gateware and see which tests notice (docs/verification/mutations.md)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutations.run $(MUTATIONS_ARGS)
 
 bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
@@ -73,7 +73,8 @@ bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)
 
-docs: $(READY) ## Write docs/reference/ again from polyspike.spec, and the tables of docs/boards.md
+docs: $(READY) ## Write docs/reference/ again from polyspike.spec, the tables of docs/boards.md, and the picture of a fault
+	@PYTHONPATH=tests $(BIN)/python -m mutations.waveform
 	@$(BIN)/python -m polyspike.cli.reference
 	@$(BIN)/python -m polyspike.cli.board_tables
 

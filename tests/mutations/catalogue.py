@@ -535,7 +535,7 @@ MUTATIONS = (
     ),
     Mutation(
         DEALER,
-        "row-too-short",
+        "row-too-long",
         Kind.OFF_BY_ONE,
         "rows are a position too long",
         "last_x.eq(x + 1 == layer.extent.width)",

@@ -1,6 +1,6 @@
 """Plant every fault of the catalogue in a copy of the gateware, one at a time, and see which test notices.
 
-`make mutations`, or `PYTHONPATH=hw:tests python -m mutations.run --help`. What was found before is not run again: a
+`make mutations`, or `PYTHONPATH=tests python -m mutations.run --help`. What was found before is not run again: a
 result counts as long as the gateware, the mutation and the files of its tests stay what they were. Once there is a
 result for every mutation, docs/verification/mutations.json and mutations.md are written.
 
@@ -11,6 +11,7 @@ that take `_PATIENCE` seconds of processor time, and `_FACTOR` times what they t
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,8 +34,8 @@ from .report import write_report
 #: What is known from earlier runs.
 _KEPT = ROOT / "build" / "mutations" / "results.json"
 
-#: Seconds of processor time, and times what the tests take without a fault, after which they count as hung.
-_PATIENCE, _FACTOR = 30, 3
+#: Seconds of processor time, and times what the slowest of the tests takes without a fault: who takes longer hangs.
+_PATIENCE, _FACTOR = 10, 5
 
 #: The same for tests without a fault.
 _SLOWEST = 1800
@@ -52,11 +53,12 @@ class Outcome:
     #: "failed", "hung", or "passed".
     how: str
     message: str
-    #: Processor time.
+    #: Processor time in all, and of the slowest test.
     seconds: float
+    slowest: float
 
 
-def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, limit: int) -> Outcome:
+def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, patience: int, wait: float) -> Outcome:
     """Run tests on a copy of the gateware, with a fault or without, until the first one fails.
 
     Parameters
@@ -67,30 +69,29 @@ def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, limi
         What pytest is given.
     module
         The module that must have been imported from the copy.
-    limit
-        Seconds of processor time for each of the processes.
+    patience
+        Seconds of processor time for each test.
+    wait
+        Seconds of real time for all of them.
 
     Raises
     ------
     MutationError
         The module was not imported, or not from the copy; tests were skipped or not found.
     """
-
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-
     with planted(mutation) as copy:
         witness, log = copy.folder / "witness.jsonl", copy.folder / "pytest.log"
         environment = copy.environment | {"POLYSPIKE_WITNESS": str(witness), "POLYSPIKE_MUTATED": module}
+        environment["POLYSPIKE_PATIENCE"] = str(patience)
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "mutations.witness", "-p", "no:cacheprovider"]
         command += ["-o", "pythonpath=", "--basetemp", str(copy.folder / "tmp"), *tests]
         with log.open("w") as output:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=bound, process_group=0
+                command, cwd=ROOT, env=environment, stdout=output, stderr=output, process_group=0
             )
-            try:
-                process.wait(limit * _WAITING)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(wait)
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         lines = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
@@ -102,14 +103,15 @@ def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, limi
     imported = lines[-1]["imported"]
     if imported is None or not Path(imported).is_relative_to(copy.folder):
         raise MutationError(f"tests {' '.join(tests)} have imported {module} from {imported}, not from {copy.folder}")
+    slowest = max((line["seconds"] for line in lines if line["event"] == "finished"), default=0.0)
     if "ended" not in events:
-        return Outcome(events["begins"]["test"], "hung", f"no end after {limit} s", limit)
-    seconds = round(events["ended"]["seconds"], 1)
+        return Outcome(events["begins"]["test"], "hung", f"no end after {patience} s", patience, slowest)
+    seconds = events["ended"]["seconds"]
     if "failed" in events:
-        return Outcome(events["failed"]["test"], "failed", events["failed"]["message"], seconds)
+        return Outcome(events["failed"]["test"], "failed", events["failed"]["message"], seconds, slowest)
     if events["ended"]["status"] != 0:
         raise MutationError(f"tests {' '.join(tests)} ended oddly:\n{text}")
-    return Outcome(None, "passed", "", seconds)
+    return Outcome(None, "passed", "", seconds, slowest)
 
 
 def module_of(mutation: Mutation) -> str:
@@ -126,11 +128,13 @@ def gateware_digest() -> str:
 
 
 def key_of(tests: Iterable[str], gateware: str, *change: str) -> str:
-    """Return what a result depends on: gateware, the files of the tests, and the change."""
+    """Return what a result depends on: gateware, the tests with what is beside them for them, and the change."""
     digest = hashlib.sha256(gateware.encode())
     for test in tests:
-        file, _, _ = test.partition("::")
-        digest.update(test.encode() + b"\0" + (ROOT / file).read_bytes())
+        file = ROOT / test.partition("::")[0]
+        helpers = [each for each in sorted(file.parent.rglob("*.py")) if not each.name.startswith("test_")]
+        for each in (file, *helpers):
+            digest.update(test.encode() + b"\0" + each.read_bytes())
     for part in change:
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()[:16]
@@ -159,8 +163,8 @@ class Results:
         new.replace(self.path)
 
 
-def baseline(test: str, module: str, results: Results, gateware: str) -> float:
-    """Return the seconds that a test takes without a fault.
+def baseline(test: str, module: str, results: Results, gateware: str) -> Outcome:
+    """Return what a test does without a fault, which is to pass.
 
     Raises
     ------
@@ -170,12 +174,12 @@ def baseline(test: str, module: str, results: Results, gateware: str) -> float:
     name, key = f"without a fault: {test}", key_of([test], gateware)
     outcome = results.get(name, key)
     if outcome is None:
-        outcome = run_tests(None, [test], module, _SLOWEST)
+        outcome = run_tests(None, [test], module, _SLOWEST, _SLOWEST * _WAITING)
         if outcome.caught_by is not None:
             raise MutationError(f"{outcome.caught_by} fails without any fault: {outcome.message}")
         results.put(name, key, outcome)
-        print(f"{test} passes without a fault ({outcome.seconds} s)", flush=True)
-    return outcome.seconds
+        print(f"{test} passes without a fault ({outcome.seconds:.1f} s)", flush=True)
+    return outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -196,20 +200,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = [each for each in chosen if options.again or results.get(each.id, keys[each.id]) is None]
     print(f"{len(chosen)} mutations, {len(todo)} to run", flush=True)
 
-    usual: dict[str, float] = {}
+    usual: dict[str, Outcome] = {}
     for mutation in todo:
         for test in mutation.tests:
             if test not in usual:
                 usual[test] = baseline(test, module_of(mutation), results, gateware)
 
     def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
-        limit = max(_PATIENCE, _FACTOR * sum(usual[test] for test in mutation.tests))
-        return mutation, run_tests(mutation, mutation.tests, module_of(mutation), int(limit))
+        outcomes = [usual[test] for test in mutation.tests]
+        patience = int(max(_PATIENCE, _FACTOR * max(outcome.slowest for outcome in outcomes)))
+        wait = _WAITING * (patience + sum(outcome.seconds for outcome in outcomes))
+        return mutation, run_tests(mutation, mutation.tests, module_of(mutation), patience, wait)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        for mutation, outcome in pool.map(run_one, todo):
-            results.put(mutation.id, keys[mutation.id], outcome)
-            print(f"{mutation.id}: {outcome.caught_by or 'SURVIVED'} ({outcome.how}, {outcome.seconds} s)", flush=True)
+        try:
+            for mutation, outcome in pool.map(run_one, todo):
+                results.put(mutation.id, keys[mutation.id], outcome)
+                print(
+                    f"{mutation.id}: {outcome.caught_by or 'SURVIVED'} ({outcome.how}, {outcome.seconds:.1f} s)",
+                    flush=True,
+                )
+        finally:
+            # After an error, or Ctrl-C, nothing new is begun.
+            pool.shutdown(cancel_futures=True)
 
     outcomes = {each: results.get(each.id, keys[each.id]) for each in MUTATIONS}
     known = {each: outcome.caught_by for each, outcome in outcomes.items() if outcome is not None}
@@ -228,3 +241,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except PolyspikeError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was found so far is kept")

@@ -1,6 +1,6 @@
 """Draw what a planted fault does: the picture in docs/verification.md, from two simulations.
 
-`make waveform`, or `PYTHONPATH=hw:tests python -m mutations.waveform`. The gather is simulated with the fault and
+`make docs`, or `PYTHONPATH=tests python -m mutations.waveform`. The gather is simulated with the fault and
 without it; its signals are read from the VCD files and drawn with the fault, in red where the other simulation has
 something else.
 """
