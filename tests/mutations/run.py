@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
