@@ -5,13 +5,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from gateware.adding import configuration
+from gateware.sequencing import configuration as sequencing
 from polyspike.gateware import layouts
 from polyspike.gateware.buffer import Buffer
 from polyspike.gateware.fire import Fire
 from polyspike.gateware.gather import Gather
 from polyspike.gateware.lanes import Lanes
 from polyspike.gateware.spike_memory import SpikeMemory
-from polyspike.spec import Configuration
+from polyspike.spec import TINY, Configuration
 from polyspike.spec.instructions import FIRE as FIRE_FORMAT
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS
 
@@ -24,6 +25,9 @@ COMPACT_FIRE = configuration(8).replace(compact=1)
 SPIKE_WRITER = configuration(8).replace(fire_width=2)
 #: Two columns share port 0 with the host, two share port 1.
 MEMORY = configuration(8).replace(columns=4, read_ports=2)
+SEQUENCER = sequencing(4)
+#: A ring that fills up.
+LINK = TINY.replace(frame_words=8, rx_bytes=128)
 COMPACT_MEMORY = configuration(8).replace(compact=1)
 
 

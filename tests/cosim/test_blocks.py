@@ -15,9 +15,12 @@ from polyspike.gateware.compact_fire import CompactFire
 from polyspike.gateware.compact_gather import CompactGather
 from polyspike.gateware.compact_lanes import CompactLanes
 from polyspike.gateware.compact_memory import CompactMemory
+from polyspike.gateware.dealer import Dealer
 from polyspike.gateware.fire import Fire
 from polyspike.gateware.gather import Gather
 from polyspike.gateware.lanes import Lanes
+from polyspike.gateware.link import FrameDecoder, FrameEncoder
+from polyspike.gateware.sequencer import Sequencer
 from polyspike.gateware.spike_memory import SpikeMemory
 
 pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
@@ -31,6 +34,10 @@ BLOCKS: dict[str, Callable[[], Any]] = {
     "spike_writer": lambda: blocks.SpikeWriter(blocks.SPIKE_WRITER),
     "arbiter": lambda: RoundRobin(16, 3),
     "memory": lambda: SpikeMemory(blocks.MEMORY),
+    "sequencer": lambda: Sequencer(blocks.SEQUENCER),
+    "dealer": lambda: Dealer(blocks.SEQUENCER),
+    "link_decoder": lambda: FrameDecoder(blocks.LINK),
+    "link_encoder": lambda: FrameEncoder(blocks.LINK),
     "compact_gather": lambda: CompactGather(compacting.CONFIGURATION),
     "compact_lanes": lambda: CompactLanes(compacting.CONFIGURATION),
     "compact_fire": lambda: CompactFire(blocks.COMPACT_FIRE),

@@ -34,10 +34,12 @@ class Payload:
         #: Bits of the vector.
         self.width: int = plain.width
         self._signed = plain.signed
-        self._range = range(-(1 << self.width - 1), 1 << self.width - 1) if plain.signed else range(1 << self.width)
+        self._range = range(-(1 << self.width - 1), 1 << self.width)
 
     def pack(self, item: Item) -> int:
         """Return the vector of an item. Fields of a structure that the item does not have are zero.
+
+        A number may be given as it is with a sign or without, whatever the shape says: -1 and 255 are the same 8 bits.
 
         Raises
         ------

@@ -2,9 +2,13 @@
 
 Every network passes the verifier and the overflow proof at 24 bits, and takes a few thousand cycles on the smallest
 configuration. Thresholds are scaled to the sums they see, so that counts neither vanish nor saturate everywhere.
+
+An `Aim` asks for a network in which something certain happens, for what happens rarely by chance.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +21,48 @@ MEMBRANE_BITS = 24
 _ONE = np.float64(1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """What a network is to have: a layer that a configuration with `lanes` lanes a column computes in a certain way.
+
+    How columns are used is the compiler's choice. What is built makes the wanted one likely, and so it is with stalls.
+    """
+
+    #: What its synapses are, in order: "conv", "depthwise", "shared" or "sumpool"; or "maxpool" alone.
+    kinds: tuple[str, ...]
+    #: Width of the counts it sees, and whether they can be negative.
+    bits: int
+    signed: bool
+    timesteps: int
+    #: What columns divide: "channels", "positions" or "both".
+    mapping: str
+    #: Whether it is the output layer, which fires membranes.
+    membrane: bool = False
+    rectified: bool = False
+    #: Whether windows are as small as can be, so that firing takes longer than adding up.
+    short: bool = False
+    #: Whether the window is so large that one of all timesteps does not fit the spike memory of 1024 words.
+    streamed: bool = False
+    #: Width of the counts it fires, and whether they can be negative; None for any.
+    fired: tuple[int, bool] | None = None
+    lanes: int = 8
+
+
 def random_network(seed: int, *, count_bits: int = 8) -> Network:
     """Return the random network of a seed. Its neurons emit counts of at most `count_bits` bits."""
+    return _sound(lambda largest: _Builder(np.random.default_rng(seed), f"random{seed}", count_bits, largest).build())
+
+
+def aimed_network(seed: int, aim: Aim) -> Network:
+    """Return the random network of a seed that has what `aim` says."""
+    return _sound(lambda largest: _Aimed(np.random.default_rng(seed), f"aimed{seed}", 8, largest).build_aimed(aim))
+
+
+def _sound(build: Callable[[int], Network]) -> Network:
+    """Return what `build` makes with the largest weights for which no membrane overflows."""
     largest_weight = 127
     while True:
-        network = _Builder(np.random.default_rng(seed), f"random{seed}", count_bits, largest_weight).build()
+        network = build(largest_weight)
         needed = max(int(ranges.bits().max()) for ranges in membrane_ranges(network).values())
         if needed <= MEMBRANE_BITS:
             return verify(network)
@@ -172,23 +213,30 @@ class _Builder:
         if kind == "join":
             synapses += self.shortcuts(first, shape)
         counts = self.counts(min(self.pick(4, 4, 8), self.count_bits))
+        self.neurons(f"n{len(self.nodes)}", shape, synapses, counts, None)
+
+    def neurons(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        synapses: list[Synapse],
+        counts: CountRange,
+        rectified: bool | None,
+    ) -> Layer:
+        """Add a layer that spikes; whether it is `rectified` is left to chance with None."""
+        channels = shape[0]
         spread = self.spread(synapses)
         limit = 1 << (MEMBRANE_BITS - 2 - counts.bits)
-        theta = spread * 2 / max(counts.n_neg, counts.n_pos) * self.rng.uniform(0.5, 1.5, shape[0])
-        theta = np.clip(np.rint(theta), 1, limit).astype(np.int32)
+        wanted = spread * 2 / counts.largest * self.rng.uniform(0.5, 1.5, channels)
+        theta = np.clip(np.rint(wanted), 1, limit).astype(np.int32)
         v0 = theta // 2 if self.chance(0.7) else self.rng.integers(-theta, theta + 1)
-        bias = np.rint(self.rng.normal(0.2, 0.4, shape[0]) * spread)
-        self.remember(
-            Layer(
-                f"n{len(self.nodes)}",
-                shape,
-                tuple(synapses),
-                bias.astype(np.int32),
-                Neuron(counts, theta, v0.astype(np.int32), rectified=self.chance(0.3)),
-                np.full(shape[0], _ONE),
-            ),
-            counts,
-        )
+        bias = np.rint(self.rng.normal(0.2, 0.4, channels) * spread).astype(np.int32)
+        if rectified is None:
+            rectified = self.chance(0.3)
+        neuron = Neuron(counts, theta, v0.astype(np.int32), rectified)
+        layer = Layer(name, shape, tuple(synapses), bias, neuron, np.full(channels, _ONE))
+        self.remember(layer, counts)
+        return layer
 
     def spread(self, synapses: list[Synapse]) -> float:
         """Return the standard deviation to expect of a timestep's sum."""
@@ -212,3 +260,79 @@ class _Builder:
         shape = (channels, *synapse.output_size(height, width))
         bias = np.rint(self.rng.normal(0, 0.3, channels) * self.spread([synapse])).astype(np.int32)
         self.nodes.append(Layer("output", shape, (synapse,), bias, None, np.full(channels, _ONE)))
+
+
+class _Aimed(_Builder):
+    """Builds the layer of an aim, something before it, and an output."""
+
+    def build_aimed(self, aim: Aim) -> Network:
+        self.timesteps = aim.timesteps
+        #: Tiles of output channels, and sizes of output maps, for which columns are used as wanted.
+        tiles = {"positions": (1,), "both": (2,), "channels": (4, 4, 8)}[aim.mapping]
+        channels = aim.lanes * self.pick(*tiles) - self.pick(0, 0, 1, 3)
+        size = self.pick(1, 1, 2) if aim.mapping == "channels" else self.pick(4, 5, 6)
+        window = self.pick(1, 1, 2) if aim.short else self.pick(1, 2, 3)
+        if not {"shared", "sumpool", "maxpool"}.isdisjoint(aim.kinds):
+            window = max(window, 2)
+        stride = self.pick(1, 1, 2) if size < 4 else 1
+        if aim.streamed:
+            channels, size, window, stride = 48, 1, 7, 1
+        source = self.source(aim, channels, (size - 1) * stride + window)
+        if aim.kinds == ("maxpool",):
+            pool = MaxPool("aimed", (source.shape[0], size, size), source.name, (window,) * 2, (stride,) * 2)
+            self.remember(pool, self.ranges[source.name])
+        else:
+            self.layer(aim, source, channels, window, stride)
+        if not isinstance(self.nodes[-1], Layer) or self.nodes[-1].neuron is not None:
+            self.output(self.nodes[-1])
+        return Network(self.name, self.timesteps, tuple(self.nodes))
+
+    def format(self, bits: int, signed: bool) -> CountRange:
+        """Return a range of counts; what is not signed uses every code."""
+        top = (1 << bits) - 1
+        if not signed:
+            return CountRange(0, top, bits)
+        n_neg = self.pick(1, 1 << (bits - 1), int(self.rng.integers(1, (1 << (bits - 1)) + 1)))
+        return CountRange(n_neg, top - n_neg, bits)
+
+    def source(self, aim: Aim, channels: int, size: int) -> Node:
+        """Add what the layer sees: the input, or a layer behind it."""
+        own = not {"depthwise", "sumpool", "maxpool"}.isdisjoint(aim.kinds)
+        inputs = channels if own or aim.streamed else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17)
+        counts = self.format(aim.bits, aim.signed)
+        # The input is the same at every timestep, and kept once.
+        direct = not aim.streamed and self.chance(0.5)
+        shape = (inputs, size, size) if direct else (self.pick(1, 2, 3), size, size)
+        seen = counts if direct else self.format(self.pick(4, 8), signed=False)
+        node: Node = Input(
+            "input", shape, seen, 1 / seen.largest, (0.5 * (seen.n_neg > 0),) * shape[0], (1.0,) * shape[0], shape
+        )
+        self.remember(node, seen)
+        if not direct:
+            synapse = Synapse("input", self.weight(inputs, shape[0], 1, 1), (1, 1))
+            node = self.neurons("before", (inputs, size, size), [synapse], counts, None)
+        return node
+
+    def layer(self, aim: Aim, source: Node, channels: int, window: int, stride: int) -> None:
+        """Add the layer itself."""
+        inputs = source.shape[0]
+        shape = ((window, window), (stride, stride))
+
+        def one(kind: str) -> Synapse:
+            if kind == "sumpool":
+                return Synapse(source.name, np.ones((inputs, 1, 1, 1), np.int8), *shape, groups=inputs)
+            if kind == "depthwise":
+                return Synapse(source.name, self.weight(inputs, 1, window, window), *shape, groups=inputs)
+            if kind == "shared":
+                return Synapse(source.name, self.weight(channels, inputs, 1, 1), *shape)
+            return Synapse(source.name, self.weight(channels, inputs, window, window), *shape)
+
+        synapses = [one(kind) for kind in aim.kinds]
+        size = synapses[0].output_size(*source.shape[1:])
+        if aim.membrane:
+            bias = np.rint(self.rng.normal(0, 0.3, channels) * self.spread(synapses)).astype(np.int32)
+            layer = Layer("output", (channels, *size), tuple(synapses), bias, None, np.full(channels, _ONE))
+            self.nodes.append(layer)
+            return
+        fired = aim.fired or (self.pick(4, 8), self.chance(0.5))
+        self.neurons("aimed", (channels, *size), synapses, self.format(*fired), aim.rectified)

@@ -12,27 +12,19 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer, with_timeout
 from cocotb.utils import get_sim_time
-from cocotbext.axi import (
-    AxiLiteBus,
-    AxiLiteMaster,
-    AxiResp,
-    AxiStreamBus,
-    AxiStreamFrame,
-    AxiStreamSink,
-    AxiStreamSource,
-)
+from cocotbext.axi import AxiResp
 from numpy.typing import NDArray
 
+from polyspike.cosim.cocotb_axi import AxiHost
+from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.spec import TINY, axi
 from polyspike.spec.configuration import ARCHITECTURE_VERSION
 from polyspike.spec.memory import Space, depth
 from polyspike.spec.registers import InputLayout
 
 CONFIGURATION = TINY.replace(name="two", columns=2, compact=0, unpacker=1)
-PERIOD_NS = 10
 #: Several times what a test needs.
 BOUND = {"timeout_time": 100_000 * PERIOD_NS, "timeout_unit": "ns"}
 
@@ -47,27 +39,18 @@ OUTPUTS = (
 )
 
 
-class Host:
+class Host(AxiHost):
     """The two ends of the buses, and a monitor of their rules."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
+        super().__init__(dut)
         self.images = 0
-        reset = {"reset": dut.aresetn, "reset_active_level": False}
-        self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, **reset)
-        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, byte_lanes=8, **reset)
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, byte_lanes=8, **reset)
-        for log in (self.lite.write_if.log, self.lite.read_if.log, self.source.log, self.sink.log):
-            log.setLevel("WARNING")
 
     async def start(self) -> None:
-        Clock(self.dut.aclk, PERIOD_NS, "ns", impl="gpi").start()
-        await ClockCycles(self.dut.aclk, 3)
+        await super().start()
         for valid, ready, payload in OUTPUTS:
             assert not self.dut[valid].value
             cocotb.start_soon(self.watch(valid, ready, payload))
-        self.dut.aresetn.value = 1
-        await RisingEdge(self.dut.aclk)
 
     async def watch(self, valid: str, ready: str, payload: tuple[str, ...]) -> None:
         """What is offered stays until it is taken, and nothing is unknown."""
@@ -91,37 +74,6 @@ class Host:
         )
         for index, channel in enumerate(channels):
             channel.set_pause_generator(pauses(seed + index))
-
-    async def access(self, name: str, value: int, response: AxiResp = AxiResp.OKAY) -> None:
-        answer = await self.lite.write(axi.BY_NAME[name].offset, value.to_bytes(4, "little"))
-        assert answer.resp == response, f"{name} = {value:#x}: {answer.resp!r}"
-
-    async def read(self, name: str) -> int:
-        answer = await self.lite.read(axi.BY_NAME[name].offset, 4)
-        assert answer.resp == AxiResp.OKAY, name
-        return int.from_bytes(answer.data, "little")
-
-    async def command(self, value: int, response: AxiResp = AxiResp.OKAY, **settings: int) -> None:
-        """Write settings and command, one after the other without a pause."""
-        writes = [cocotb.start_soon(self.access(name.upper(), setting)) for name, setting in settings.items()]
-        writes.append(cocotb.start_soon(self.access("COMMAND", value, response)))
-        for write in writes:
-            await write
-
-    async def send(self, words: NDArray[np.uint64]) -> None:
-        await self.source.send(AxiStreamFrame(words.astype("<u8").tobytes()))
-
-    async def receive(self) -> NDArray[np.uint64]:
-        frame = await self.sink.recv()
-        return np.frombuffer(bytes(frame.tdata), "<u8").astype(np.uint64)
-
-    async def interrupt(self, bits: int) -> None:
-        """Wait for the interrupt, which must have one of the bits for its reason, and clear them."""
-        if not self.dut.irq.value:
-            await RisingEdge(self.dut.irq)
-        status = await self.read("IRQ_STATUS")
-        assert status & bits == bits
-        await self.access("IRQ_STATUS", bits)
 
     async def load(self, data: Any) -> None:
         for index, (space, mask, address) in enumerate(data["writes"]):

@@ -7,6 +7,7 @@ from cocotb.triggers import FallingEdge
 
 from gateware.compacting import CONFIGURATION, Step, dropped, events_of, random_memory, random_step, signed
 from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_streams import cycle
 from polyspike.gateware.compact_gather import CompactGather
 
 STEPS = 60
@@ -23,25 +24,22 @@ async def events(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     for step, address in zip(steps, (3, 2, 1, 0, 0), strict=False):
         step.update(address=address, last=int(address != 1), blank=0)
     steps[-1]["last"] = 1
-    granted: list[int] = []
-
-    def grant(address: int, cycle: int) -> None:
-        assert not bench.get("hold"), f"a word is asked for while one is held, in cycle {cycle}"
-        granted.append(address)
 
     async def answer() -> None:
         """Put out each word in the cycle after its request, and garbage from when it is not held any more."""
-        settled = FallingEdge(dut.clk)
+        settled, released = FallingEdge(dut.clk), FallingEdge(dut.hold)
         while True:
             await settled
-            if granted:
-                await bench.wait(1)
-                bench.set("word", memory[granted.pop()])
-            elif not bench.get("hold"):
-                await bench.wait(1)
-                bench.set("word", bench.random.getrandbits(64))
+            asked = bench.get("request.valid")
+            if bench.get("hold"):
+                assert not asked, f"a word is asked for while one is held, in cycle {cycle()}"
+                await released
+                continue
+            granted = asked and bench.get("request.ready")
+            word = memory[bench.get("request.payload")] if granted else bench.random.getrandbits(64)
+            await bench.wait(1)
+            bench.set("word", word)
 
-    bench.monitor("request").receivers.append(grant)
     zero_words = bench.pulses("zero_word")
     cocotb.start_soon(answer())
     cocotb.start_soon(bench.driver("step").send(steps))

@@ -1,0 +1,59 @@
+"""The dealer under the stall matrix: layers dealt one after the other, against the loop nest of the instruction set."""
+
+from typing import Any
+
+import cocotb
+from cocotb.triggers import FallingEdge
+
+from cosim.blocks import SEQUENCER
+from gateware.sequencing import expected_items, expected_steps, random_layer
+from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.gateware import layouts
+from polyspike.gateware.dealer import Dealer
+from polyspike.spec.instructions import FIRE, OUTPUT, PASS_SLOTS, SHAPE, SOURCE, WEIGHTS, WINDOW, Format
+
+COLUMNS = range(SEQUENCER.columns)
+LAYERS = 3
+
+
+@cocotb.test()
+@cocotb.parametrize(seed=seeds(), stalls=stall_runs(*(f"item{column}" for column in COLUMNS)))
+async def layers(dut: Any, seed: int, stalls: dict[str, str]) -> None:
+    bench = Bench(dut, Dealer(SEQUENCER), stalls, seed)
+    await bench.start()
+    done = 0
+
+    async def watch() -> None:
+        nonlocal done
+        while True:
+            await FallingEdge(dut.clk)
+            done += bench.get("done")
+
+    watching = cocotb.start_soon(watch())
+    for index in range(LAYERS):
+        layer = random_layer(bench.random, SEQUENCER.columns)
+        for slot in range(PASS_SLOTS):
+            for format in (SOURCE, WINDOW, WEIGHTS):
+                describe(bench, f"pass{slot}.{format.name.lower()}", format, layer["passes"][slot][format.name])
+            bench.describe(**{f"layer.pass{slot}.steps": expected_steps(layer, slot)})
+        for name, format in (("output", OUTPUT), ("extent", SHAPE), ("fire", FIRE)):
+            describe(bench, name, format, layer[format.name])
+        expected = expected_items(layer, SEQUENCER.columns, SEQUENCER.lanes)
+        comparing = [cocotb.start_soon(bench.compare(f"item{column}", expected[column])) for column in COLUMNS]
+        bench.set("start", 1)
+        await bench.wait(1)
+        bench.set("start", 0)
+        for each in comparing:
+            await each
+        assert done == index + 1
+    watching.cancel()
+
+
+def describe(bench: Bench, name: str, format: Format, values: dict[str, int]) -> None:
+    """Set a descriptor; addresses are cut to what the configuration has, as the sequencer does."""
+    members = layouts.descriptor(format, SEQUENCER).members
+    cut = {field.name: values[field.name] for field in format.fields}
+    for field in format.fields:
+        if not field.signed:
+            cut[field.name] &= (1 << members[field.name].shape.width) - 1
+    bench.describe(**{f"layer.{name}": cut})
