@@ -45,6 +45,18 @@ BLOCKS: dict[str, Callable[[], Any]] = {
 }
 
 
+def run(name: str, folder: Path, seeds: int) -> int:
+    environment = {"POLYSPIKE_SEEDS": str(seeds)}
+    return run_bench(BLOCKS[name](), f"cosim.benches.bench_{name}", directory=folder, environment=environment)
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_block(name: str, tmp_path: Path) -> None:
-    assert run_bench(BLOCKS[name](), f"cosim.benches.bench_{name}", directory=tmp_path) == 16
+    assert run(name, tmp_path, seeds=1) == 16
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_with_many_seeds(name: str, tmp_path: Path) -> None:
+    """So many that each run of the stall matrix has had every layer that a bench takes in turn."""
+    assert run(name, tmp_path, seeds=24) == 24 * 16

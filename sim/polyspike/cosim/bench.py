@@ -1,7 +1,8 @@
 """Runs cocotb benches on the Verilog that a component becomes.
 
 A bench is a Python module of `cocotb.test` functions. The simulator is Icarus, or what the environment variable SIM
-names; WAVES=1 records waves.
+names. WAVES=1 records waves, `top.fst` (of Verilator `dump.vcd`) in the bench's directory, with `top.gtkw` beside them,
+which GTKWave opens.
 """
 
 import os
@@ -16,9 +17,13 @@ from polyspike.gateware.verilog import verilog
 from polyspike.spec import DeviceError
 
 from .build import verilator
+from .waves import write_save_file
 
 #: Name of the Verilog module that is simulated.
 TOP = "top"
+
+#: Where a simulator writes its waves, and the scope that the design is in there; the others are like Icarus.
+_WAVES = {"verilator": ("dump.vcd", "")}
 
 #: Lines of a failed bench's log that its error shows.
 _LOG_LINES = 60
@@ -56,7 +61,8 @@ def run_bench(
     simulator = os.environ.get("SIM", "icarus")
     directory.mkdir(parents=True, exist_ok=True)
     source = directory / f"{TOP}.v"
-    source.write_text(verilog(component, TOP))
+    text = verilog(component, TOP)
+    source.write_text(text)
     log, results = directory / "bench.log", directory / "results.xml"
     runner = get_runner(simulator)
     build_args, path = [], os.environ["PATH"]
@@ -72,6 +78,9 @@ def run_bench(
             timescale=("1ns", "1ps"),
             log_file=directory / "build.log",
         )
+        if runner.waves:
+            name, scope = _WAVES.get(simulator, (f"{TOP}.fst", ""))
+            write_save_file(text, TOP, directory / name, directory / f"{TOP}.gtkw", scope)
         runner.test(
             module,
             TOP,

@@ -162,7 +162,7 @@ class Bench:
         receivers.remove(receive)
 
     def pulses(self, output: str) -> list[int]:
-        """Return a list that gets the cycle of every pulse of a one-bit output that is low again a cycle later."""
+        """Return a list that gets every cycle in which a one-bit output is high."""
         cycles: list[int] = []
         signal = self._port(output)
 
@@ -171,8 +171,9 @@ class Bench:
             while True:
                 await rises
                 await settled
-                if signal.value:
+                while signal.value:
                     cycles.append(cycle())
+                    await settled
 
         cocotb.start_soon(count())
         return cycles

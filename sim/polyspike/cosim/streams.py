@@ -40,7 +40,7 @@ def long_stalls(seed: int) -> Stalls:
     generator = random.Random(seed)
     while True:
         yield from itertools.repeat(0, generator.randint(4, 20))
-        yield generator.randint(150, 300)
+        yield generator.randint(100, 200)
 
 
 #: The stall patterns to run a test under, by name: functions of a seed.

@@ -9,7 +9,7 @@ from polyspike.cosim.scoreboard import Scoreboard
 from polyspike.gateware.arbiter import RoundRobin
 
 INPUTS = 3
-ITEMS = 30
+ITEMS = 20
 
 
 @cocotb.test()

@@ -10,7 +10,7 @@ from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import cycle
 from polyspike.gateware.compact_gather import CompactGather
 
-STEPS = 60
+STEPS = 30
 
 
 @cocotb.test()

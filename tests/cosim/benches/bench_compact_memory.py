@@ -14,7 +14,7 @@ from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import cycle
 from polyspike.gateware.compact_memory import CompactMemory
 
-ACCESSES = 40
+ACCESSES = 25
 
 
 @cocotb.test()
