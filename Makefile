@@ -17,6 +17,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
+COSIM_ARGS ?=
 MUTATIONS_ARGS ?=
 
 # The board of `make bitstream`, and the boards of `make bitstreams`, quick ones first.
@@ -24,7 +25,7 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test lint mutations bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -56,6 +57,9 @@ lint: $(READY) ## Linter, formatting and types
 # One thread a worker: two workers on two cores would otherwise fight over them.
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+cosim-long: $(READY) ## 1,000 random programs against the golden model, functional coverage (docs/verification); resumable
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/cosim/long_run.py $(COSIM_ARGS)
 
 mutations: $(READY) ## Plant faults in the gateware and see which tests notice (docs/verification/mutations.md)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutations.run $(MUTATIONS_ARGS)

@@ -1,11 +1,11 @@
 """The long run (`make cosim-long`): random programs against the golden model, until enough crosses are covered.
 
-    python tests/cosim/long_run.py [--programs 1000] [--verilog 40] [--images 2] [--restart]
+    python tests/cosim/long_run.py [--programs 1000] [--verilog 40] [--images 2] [--restart] [--only SEED]
 
 Every program runs twice on the compiled gateware of `tiny` or of a configuration of four columns: traced, and not. The
 first ones are random; the others are aimed at what is not covered yet. Some of them, and the demo network, then run as
 emitted Verilog in cocotb. Writes docs/verification: coverage.json, coverage.md, and cosim-long.log with the seed of
-every program. An interrupted run goes on where it was.
+every program. An interrupted run goes on where it was. `--only` repeats one program of the log.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -68,7 +69,11 @@ class Done:
     @property
     def line(self) -> str:
         """Its line of the log."""
-        aim = "random" if self.aim is None else "aimed " + json.dumps(self.aim, separators=(",", ":"))
+        aim = "random"
+        if self.aim is not None:
+            defaults = {each.name: each.default for each in dataclasses.fields(Aim)}
+            chosen = {name: value for name, value in self.aim.items() if value != defaults[name]}
+            aim = "aimed " + json.dumps(chosen, separators=(",", ":"))
         return (
             f"seed {self.seed} on {self.configuration}: {self.differing} of {self.integers} integers differ; "
             f"T = {self.timesteps}, {self.nodes} nodes, {self.runs} RUNs, {aim}"
@@ -114,6 +119,22 @@ class Machine:
             comparison.differing + int((membranes != expected.membranes).sum()),
             crosses,
         )
+
+
+def repeat(log: Path, seed: int, images: int) -> Done:
+    """Run a program of a log again."""
+    for line in log.read_text().splitlines():
+        if found := re.match(rf"seed {seed} on (\w+): .*, (random|aimed (\{{.*\}}))$", line):
+            configuration = next(each for each in CONFIGURATIONS if each.name == found[1])
+            return Machine(configuration).run(seed, aim_of(json.loads(found[3])) if found[3] else None, images)
+    raise DeviceError(f"{log} has no program of seed {seed}")
+
+
+def aim_of(fields: dict[str, Any]) -> Aim:
+    """Return an aim from what was written to a file."""
+    fired = fields.get("fired")
+    lists = {"kinds": tuple(fields["kinds"]), "fired": None if fired is None else (fired[0], fired[1])}
+    return Aim(**(fields | lists))
 
 
 def network_of(seed: int, aim: Aim | None) -> Network:
@@ -312,9 +333,14 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "cosim-long", help="where to go on from")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "verification", help="where tables go")
     parser.add_argument("--restart", action="store_true", help="begin anew")
+    parser.add_argument("--only", type=int, metavar="SEED", help="repeat this program of the log")
     options = parser.parse_args()
     start = time.monotonic()
     torch.set_num_threads(1)
+    if options.only is not None:
+        done = repeat(options.output / "cosim-long.log", options.only, options.images)
+        print(done.line)
+        return 1 if done.differing else 0
     campaign = Campaign(options.work)
     campaign.resume(options.restart)
     machines = {each.name: Machine(each) for each in CONFIGURATIONS}

@@ -83,6 +83,7 @@ def test_a_difference_is_explained(tmp_path: Path) -> None:
     assert start < cycle < end
     # The waveform is of these cycles, and it has this write in it.
     assert str(tmp_path / "cases" / WAVEFORM) in text
+    assert "top.engine.spikes.write0__payload[75:0]" in (tmp_path / "cases" / WAVEFORM).with_suffix(".gtkw").read_text()
     waveform = (tmp_path / "cases" / WAVEFORM).read_text()
     times = [int(line[1:]) // PERIOD_NS for line in waveform.splitlines() if line.startswith("#")]
     assert (min(times[1:]), max(times)) == (cycle - BEFORE, cycle + AFTER)

@@ -6,6 +6,7 @@ When an integer differs, it runs the bench again, which then leaves the waveform
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from polyspike.driver.device import make_result
 from polyspike.driver.link import Link
 from polyspike.spec import DeviceError
 
-from .bench import run_bench
+from .bench import TOP, run_bench
 from .cocotb_transport import start_link
 from .diagnose import Probe, diagnose, record
+from .waves import write_save_file
 
 #: How `run_system` tells a bench what to do: the folder of the cases, and the window to record, if any.
 _FOLDER, _WINDOW = "POLYSPIKE_CASES", "POLYSPIKE_WINDOW"
@@ -60,7 +62,7 @@ def run_system(component: Any, bench: str, cases: Sequence[Case], directory: Pat
     cases
         Programs for the component's configuration.
     directory
-        Where everything goes; made if missing.
+        Where everything goes; made if missing. Cases of an earlier run in it are deleted.
 
     Raises
     ------
@@ -69,7 +71,8 @@ def run_system(component: Any, bench: str, cases: Sequence[Case], directory: Pat
         word was written, and the waveform. Or the bench failed for another reason.
     """
     folder = directory / "cases"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for index, case in enumerate(cases):
         _save(case, folder / f"{index:04}")
     environment = {_FOLDER: str(folder.absolute())}
@@ -83,7 +86,10 @@ def run_system(component: Any, bench: str, cases: Sequence[Case], directory: Pat
         try:
             run_bench(component, bench, directory=directory / "recording", environment={**environment, _WINDOW: window})
         except DeviceError:
-            text += f"\nwaveform of cycles {window.replace(' ', ' to ')}: {folder / WAVEFORM}"
+            waveform = folder / WAVEFORM
+            save = waveform.with_suffix(".gtkw")
+            write_save_file((directory / "recording" / f"{TOP}.v").read_text(), TOP, waveform, save)
+            text += f"\nwaveform of cycles {window.replace(' ', ' to ')}: {waveform}; GTKWave opens {save}"
         else:
             text += "\nthere is no waveform: the second simulation did not fail"
         raise DeviceError(text) from error

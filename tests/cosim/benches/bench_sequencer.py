@@ -1,4 +1,4 @@
-"""The sequencer under the stall matrix: programs of two layers against the loop nest of the instruction set."""
+"""The sequencer under the stall matrix: programs of two layers, against the loop nest of the instruction set."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,9 +24,8 @@ async def programs(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     codes = [instructions(layer) for layer in layers]
     program = [*codes[0], *codes[1], encode(make(HALT))]
     await bench.load(enumerate(program))
-    # Until HALT; a part of the program; and more than there is before HALT.
-    requests = [(0, 0), (0, len(codes[0])), (len(codes[0]), 60)]
-    executed = [layers[0], layers[1], layers[0], layers[1]]
+    # A part of the program, and the rest: until HALT, or with a count that is more than there is before HALT.
+    requests = [(0, len(codes[0])), (len(codes[0]), bench.turn([0, 60]))]
 
     working = dict.fromkeys(COLUMNS, 0)
     bench.set("idle", (1 << SEQUENCER.columns) - 1)
@@ -41,7 +40,7 @@ async def programs(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     expected = {
         column: [
             (layer, item)
-            for layer in executed
+            for layer in layers
             for item in expected_items(layer, SEQUENCER.columns, SEQUENCER.lanes)[column]
         ]
         for column in COLUMNS
