@@ -12,7 +12,7 @@ from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.gateware.spike_memory import READ_LATENCY, SpikeMemory
 
-ACCESSES = 25
+ACCESSES = 16
 COLUMNS = range(MEMORY.columns)
 
 
