@@ -16,7 +16,7 @@ def test_the_bench_that_is_shown_is_the_real_one() -> None:
 
 def test_make_targets_and_files_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake ([a-z][a-z-]+)", PAGE)):
+    for target in set(re.findall(r"(?:`|^    )make ([a-z-]+)", PAGE, re.MULTILINE)):
         assert f"\n{target}:" in makefile, f"no target {target}"
     for name in set(re.findall(r"\b((?:tests|hw|sim)/[\w/.]+\w)", PAGE)):
         assert (ROOT / name).exists(), f"no file {name}"

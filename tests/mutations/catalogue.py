@@ -8,38 +8,45 @@ _AXI = "tests/cosim/test_axi_icarus.py::test_axi"
 #: Ten random networks on the simulated `tiny`, a compact configuration, with every spike count and membrane.
 _TINY = "tests/cosim/test_random_networks.py::test_no_integer_differs[tiny-0]"
 
+#: A block's bench on emitted Verilog is `_BENCH.format(name)`.
+_BENCH = "tests/cosim/test_blocks.py::test_block[{}]"
+
 _SHARED = "tests/gateware/test_shared.py"
 _COMPACT = "tests/gateware/test_compact_column.py"
 
-GATHER = Block("Gather", "gather.py", ("tests/gateware/test_gather.py",))
-LANES = Block("Lanes", "lanes.py", ("tests/gateware/test_lanes.py",))
-MULTIPLIER = Block("Multiplier", "primitives.py", ("tests/gateware/test_primitives.py",))
+GATHER = Block("Gather", "gather.py", ("tests/gateware/test_gather.py", _BENCH.format("gather")))
+LANES = Block("Lanes", "lanes.py", ("tests/gateware/test_lanes.py", _BENCH.format("lanes"), _BENCH.format("pooling")))
+MULTIPLIER = Block("Multiplier", "primitives.py", ("tests/gateware/test_primitives.py", _BENCH.format("lanes")))
 ACCUMULATOR = Block("Accumulator", "accumulator.py", ("tests/gateware/test_accumulator.py",))
 ROW_MEMORY = Block("RowMemory", "accumulator.py", ("tests/gateware/test_accumulator.py",))
-THRESHOLD = Block("Threshold", "fire.py", ("tests/gateware/test_fire.py",))
-FIRE = Block("Fire", "fire.py", ("tests/gateware/test_fire.py",))
-WALK = Block("Walk", "fetch.py", ("tests/gateware/test_fetch.py",))
-FETCH = Block("Fetch", "fetch.py", ("tests/gateware/test_fetch.py",))
+THRESHOLD = Block("Threshold", "fire.py", ("tests/gateware/test_fire.py", _BENCH.format("fire")))
+FIRE = Block("Fire", "fire.py", ("tests/gateware/test_fire.py", _BENCH.format("fire"), _BENCH.format("spike_writer")))
+WALK = Block("Walk", "fetch.py", ("tests/gateware/test_fetch.py", _AXI))
+FETCH = Block("Fetch", "fetch.py", ("tests/gateware/test_fetch.py", _AXI))
 COLUMN = Block("Column", "column.py", (_AXI,))
-DEALER = Block("Dealer", "dealer.py", ("tests/gateware/test_sequencer.py",))
-SEQUENCER = Block("Sequencer", "sequencer.py", ("tests/gateware/test_sequencer.py",))
-ARBITER = Block("RoundRobin", "arbiter.py", (_SHARED,))
-SPIKE_MEMORY = Block("SpikeMemory", "spike_memory.py", (_SHARED, "tests/gateware/test_engine.py"))
+DEALER = Block("Dealer", "dealer.py", ("tests/gateware/test_sequencer.py", _BENCH.format("dealer")))
+SEQUENCER = Block("Sequencer", "sequencer.py", ("tests/gateware/test_sequencer.py", _BENCH.format("sequencer")))
+ARBITER = Block("RoundRobin", "arbiter.py", (_SHARED, _BENCH.format("arbiter")))
+SPIKE_MEMORY = Block(
+    "SpikeMemory", "spike_memory.py", (_SHARED, "tests/gateware/test_engine.py", _BENCH.format("memory"))
+)
 BUFFER = Block("Buffer", "buffer.py", ("tests/gateware/test_buffer.py",))
 UNPACKER = Block("Unpacker", "unpacker.py", ("tests/gateware/test_unpacker.py",))
 REGISTERS = Block("Registers", "registers.py", ("tests/gateware/test_registers.py",))
 ENGINE = Block("Engine", "engine.py", ("tests/gateware/test_engine.py", "tests/gateware/test_registers.py"))
-DECODER = Block("FrameDecoder", "link.py", ("tests/gateware/test_link.py",))
-ENCODER = Block("FrameEncoder", "link.py", ("tests/gateware/test_link.py",))
+DECODER = Block("FrameDecoder", "link.py", ("tests/gateware/test_link.py", _BENCH.format("link_decoder")))
+ENCODER = Block("FrameEncoder", "link.py", ("tests/gateware/test_link.py", _BENCH.format("link_encoder")))
 LINK = Block("Link", "link.py", ("tests/gateware/test_link.py",))
 RECEIVER = Block("UARTReceiver", "uart.py", ("tests/gateware/test_uart.py",))
 TRANSMITTER = Block("UARTTransmitter", "uart.py", ("tests/gateware/test_uart.py",))
 RATE_CONTROL = Block("RateControl", "serial_core.py", ("tests/gateware/test_serial_core.py",))
 STRETCH = Block("Stretch", "serial_core.py", ("tests/gateware/test_serial_core.py",))
-COMPACT_GATHER = Block("CompactGather", "compact_gather.py", (_COMPACT,))
-COMPACT_LANES = Block("CompactLanes", "compact_lanes.py", (_COMPACT,))
-COMPACT_FIRE = Block("CompactFire", "compact_fire.py", ("tests/gateware/test_compact_fire.py",))
-COMPACT_MEMORY = Block("CompactMemory", "compact_memory.py", (_COMPACT,))
+COMPACT_GATHER = Block("CompactGather", "compact_gather.py", (_COMPACT, _BENCH.format("compact_gather")))
+COMPACT_LANES = Block("CompactLanes", "compact_lanes.py", (_COMPACT, _BENCH.format("compact_lanes")))
+COMPACT_FIRE = Block(
+    "CompactFire", "compact_fire.py", ("tests/gateware/test_compact_fire.py", _BENCH.format("compact_fire"))
+)
+COMPACT_MEMORY = Block("CompactMemory", "compact_memory.py", (_COMPACT, _BENCH.format("compact_memory")))
 COMPACT_COLUMN = Block("CompactColumn", "compact_column.py", (_TINY,))
 AXI_LITE = Block("AxiLite", "axi.py", (_AXI,))
 TRANSFERS = Block("Transfers", "axi.py", (_AXI,))

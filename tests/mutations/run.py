@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,15 +58,15 @@ class Outcome:
     slowest: float
 
 
-def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, patience: int, wait: float) -> Outcome:
+def run_tests(mutation: Mutation | None, test: str, module: str, patience: int, wait: float) -> Outcome:
     """Run tests on a copy of the gateware, with a fault or without, until the first one fails.
 
     Parameters
     ----------
     mutation
         The fault, or None.
-    tests
-        What pytest is given.
+    test
+        A file or a test id, as pytest takes it.
     module
         The module that must have been imported from the copy.
     patience
@@ -83,7 +84,7 @@ def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, pati
         environment = copy.environment | {"POLYSPIKE_WITNESS": str(witness), "POLYSPIKE_MUTATED": module}
         environment["POLYSPIKE_PATIENCE"] = str(patience)
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "mutations.witness", "-p", "no:cacheprovider"]
-        command += ["-o", "pythonpath=", "--basetemp", str(copy.folder / "tmp"), *tests]
+        command += ["-o", "pythonpath=", "--basetemp", str(copy.folder / "tmp"), test]
         with log.open("w") as output:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=output, stderr=output, process_group=0
@@ -98,10 +99,10 @@ def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, pati
 
     events = {line["event"]: line for line in lines}
     if not lines or "uncollected" in events or "skipped" in events:
-        raise MutationError(f"tests {' '.join(tests)} did not run:\n{text}")
+        raise MutationError(f"{test} did not run:\n{text}")
     imported = lines[-1]["imported"]
     if imported is None or not Path(imported).is_relative_to(copy.folder):
-        raise MutationError(f"tests {' '.join(tests)} have imported {module} from {imported}, not from {copy.folder}")
+        raise MutationError(f"{test} has imported {module} from {imported}, not from {copy.folder}")
     slowest = max((line["seconds"] for line in lines if line["event"] == "finished"), default=0.0)
     if "ended" not in events:
         return Outcome(events["begins"]["test"], "hung", f"no end after {patience} s", patience, slowest)
@@ -109,7 +110,7 @@ def run_tests(mutation: Mutation | None, tests: Sequence[str], module: str, pati
     if "failed" in events:
         return Outcome(events["failed"]["test"], "failed", events["failed"]["message"], seconds, slowest)
     if events["ended"]["status"] != 0:
-        raise MutationError(f"tests {' '.join(tests)} ended oddly:\n{text}")
+        raise MutationError(f"{test} ended oddly:\n{text}")
     return Outcome(None, "passed", "", seconds, slowest)
 
 
@@ -173,7 +174,7 @@ def baseline(test: str, module: str, results: Results, gateware: str) -> Outcome
     name, key = f"without a fault: {test}", key_of([test], gateware)
     outcome = results.get(name, key)
     if outcome is None:
-        outcome = run_tests(None, [test], module, _SLOWEST, _SLOWEST * _WAITING)
+        outcome = run_tests(None, test, module, _SLOWEST, _SLOWEST * _WAITING)
         if outcome.caught_by is not None:
             raise MutationError(f"{outcome.caught_by} fails without any fault: {outcome.message}")
         results.put(name, key, outcome)
@@ -199,17 +200,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = [each for each in chosen if options.again or results.get(each.id, keys[each.id]) is None]
     print(f"{len(chosen)} mutations, {len(todo)} to run", flush=True)
 
-    usual: dict[str, Outcome] = {}
-    for mutation in todo:
-        for test in mutation.tests:
-            if test not in usual:
-                usual[test] = baseline(test, module_of(mutation), results, gateware)
+    lock = threading.Lock()
 
     def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
-        outcomes = [usual[test] for test in mutation.tests]
-        patience = int(max(_PATIENCE, _FACTOR * max(outcome.slowest for outcome in outcomes)))
-        wait = _WAITING * (patience + sum(outcome.seconds for outcome in outcomes))
-        return mutation, run_tests(mutation, mutation.tests, module_of(mutation), patience, wait)
+        module = module_of(mutation)
+        for test in mutation.tests:
+            with lock:
+                usual = baseline(test, module, results, gateware)
+            patience = int(max(_PATIENCE, _FACTOR * usual.slowest))
+            outcome = run_tests(mutation, test, module, patience, _WAITING * (patience + usual.seconds))
+            if outcome.caught_by:
+                break
+        return mutation, outcome
 
     with ThreadPoolExecutor(options.jobs) as pool:
         try:
