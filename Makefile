@@ -18,13 +18,14 @@ PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
 COSIM_ARGS ?=
+MUTATIONS_ARGS ?=
 
 # The board of `make bitstream`, and the boards of `make bitstreams`, quick ones first.
 BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test cosim-long lint bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -60,6 +61,9 @@ test: lint ## Linters, types and the whole test suite
 cosim-long: $(READY) ## 1,000 random programs against the golden model, functional coverage (docs/verification); resumable
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/cosim/long_run.py $(COSIM_ARGS)
 
+mutations: $(READY) ## Plant faults in the gateware and see which tests notice (docs/verification/mutations.md)
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutations.run $(MUTATIONS_ARGS)
+
 bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/link.py
@@ -73,7 +77,8 @@ bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)
 
-docs: $(READY) ## Write docs/reference/ again from polyspike.spec, and the tables of docs/boards.md
+docs: $(READY) ## Write docs/reference/ again from polyspike.spec, the tables of docs/boards.md, and the picture of a fault
+	@PYTHONPATH=tests $(BIN)/python -m mutations.waveform
 	@$(BIN)/python -m polyspike.cli.reference
 	@$(BIN)/python -m polyspike.cli.board_tables
 

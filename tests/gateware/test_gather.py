@@ -11,11 +11,10 @@ from polyspike.cosim.streams import STALLS, get, send
 from polyspike.gateware.gather import Gather
 
 
-@pytest.mark.parametrize("stall_in", STALLS)
-@pytest.mark.parametrize("stall_out", STALLS)
+@pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("other", [WIDE, WHOLE], ids=["wide", "whole"])
-def test_events(stall_in: str, stall_out: str, other: dict[str, int]) -> None:
-    generator = random.Random(f"{stall_in} {stall_out} {other}")
+def test_events(stall: str, other: dict[str, int]) -> None:
+    generator = random.Random(f"{stall} {other}")
     unit = Gather(CONFIGURATION)
     passes = [NARROW, other]
     items = random_words(generator, passes, 60)
@@ -24,10 +23,10 @@ def test_events(stall_in: str, stall_out: str, other: dict[str, int]) -> None:
 
     async def feed(ctx: Any) -> None:
         describe(ctx, unit, weights=passes)
-        await send(ctx, unit.fetched, items, STALLS[stall_in](3))
+        await send(ctx, unit.fetched, items, STALLS[stall](3))
 
     async def collect(ctx: Any) -> None:
-        stalls = STALLS[stall_out](4)
+        stalls = STALLS[stall](4)
         for event in expected:
             full = plain(await get(ctx, unit.event, next(stalls)))
             got.append({name: full[name] for name in event})

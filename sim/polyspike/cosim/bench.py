@@ -22,9 +22,6 @@ from .waves import write_save_file
 #: Name of the Verilog module that is simulated.
 TOP = "top"
 
-#: Where a simulator writes its waves, and the scope that the design is in there; the others are like Icarus.
-_WAVES = {"verilator": ("dump.vcd", "")}
-
 #: Lines of a failed bench's log that its error shows.
 _LOG_LINES = 60
 
@@ -79,8 +76,8 @@ def run_bench(
             log_file=directory / "build.log",
         )
         if runner.waves:
-            name, scope = _WAVES.get(simulator, (f"{TOP}.fst", ""))
-            write_save_file(text, TOP, directory / name, directory / f"{TOP}.gtkw", scope)
+            waves = directory / ("dump.vcd" if simulator == "verilator" else f"{TOP}.fst")
+            write_save_file(text, TOP, waves, directory / f"{TOP}.gtkw")
         runner.test(
             module,
             TOP,

@@ -116,9 +116,10 @@ class Bench:
         """Return the stalls that a stream has in this run."""
         return BENCH_STALLS[self._stalls.get(stream, "none")](self.random.getrandbits(32))
 
-    def driver(self, stream: str) -> StreamDriver:
-        """Return a driver of one of the component's inputs, with its stalls."""
-        return StreamDriver(self.dut, stream, self._streams[stream], self.stalls(stream))
+    def driver(self, stream: str, stalled: bool = True) -> StreamDriver:
+        """Return a driver of one of the component's inputs, with its stalls, or without any for what only prepares."""
+        stalls = self.stalls(stream) if stalled else None
+        return StreamDriver(self.dut, stream, self._streams[stream], stalls)
 
     async def load(self, words: Iterable[tuple[int, int]]) -> None:
         """Write words through `write` and `write_enable`, as the host loads a block: pairs of address and word."""

@@ -188,8 +188,10 @@ class StreamMonitor(_StreamPort):
                 held = None
                 for receive in self.receivers:
                     receive(self._shape.unpack(payload), cycle())
-            else:
+            elif held is None:
                 held = payload
+            else:
+                # A longer wait: sleeping until something changes spares the simulator a call each cycle.
                 await First(RisingEdge(self._ready), FallingEdge(self._valid), ValueChange(self._payload))
 
     def _here(self) -> str:

@@ -40,7 +40,7 @@ class _Module:
     blocks: tuple[tuple[str, str], ...]
 
 
-def write_save_file(verilog: str, top: str, waves: Path, target: Path, scope: str = "") -> None:
+def write_save_file(verilog: str, top: str, waves: Path, target: Path) -> None:
     """Write a GTKWave save file for the waves of a component.
 
     Each block of the component is a group with its ports, stream by stream, then its registers, then its own blocks.
@@ -56,17 +56,15 @@ def write_save_file(verilog: str, top: str, waves: Path, target: Path, scope: st
         The file with the waves.
     target
         The file to write.
-    scope
-        What stands before `top` in the waves, such as "TOP." where Verilator has written them.
     """
     modules = dict(_modules(verilog))
     with target.open("w") as file:
         save = GTKWSave(file)
         save.dumpfile(str(waves))
         save.savefile(str(target))
-        save.treeopen(f"{scope}{top}.")
+        save.treeopen(f"{top}.")
         save.sst_expanded(True)
-        _group(save, modules, top, top, f"{scope}{top}")
+        _group(save, modules, top, top, top)
 
 
 def _modules(verilog: str) -> Iterator[tuple[str, _Module]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import cocotb
-from cocotb.triggers import FallingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 
 from gateware.compacting import CONFIGURATION, Step, dropped, events_of, random_memory, random_step, signed
 from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
@@ -28,17 +28,22 @@ async def events(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     async def answer() -> None:
         """Put out each word in the cycle after its request, and garbage from when it is not held any more."""
         settled, released = FallingEdge(dut.clk), FallingEdge(dut.hold)
+        asks, accepted = RisingEdge(dut.request__valid), RisingEdge(dut.request__ready)
+        spoiled = False
         while True:
             await settled
             asked = bench.get("request.valid")
             if bench.get("hold"):
                 assert not asked, f"a word is asked for while one is held, in cycle {cycle()}"
                 await released
-                continue
-            granted = asked and bench.get("request.ready")
-            word = memory[bench.get("request.payload")] if granted else bench.random.getrandbits(64)
-            await bench.wait(1)
-            bench.set("word", word)
+                spoiled = False
+            elif spoiled and not (asked and bench.get("request.ready")):
+                await (accepted if asked else asks)
+            else:
+                spoiled = not (asked and bench.get("request.ready"))
+                word = bench.random.getrandbits(64) if spoiled else memory[bench.get("request.payload")]
+                await bench.wait(1)
+                bench.set("word", word)
 
     zero_words = bench.pulses("zero_word")
     cocotb.start_soon(answer())

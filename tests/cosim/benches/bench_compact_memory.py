@@ -56,7 +56,7 @@ async def accesses(dut: Any, seed: int, stalls: dict[str, str]) -> None:
             await driver.send([each])
             await bench.wait(1)
 
-    await bench.driver("host_write").send([write(address, 0b11) for address in range(depth)])
+    await bench.driver("host_write", stalled=False).send([write(address, 0b11) for address in range(depth)])
     few = [bench.random.randrange(depth) for _ in range(6)]
 
     def addresses() -> list[int]:
@@ -72,6 +72,6 @@ async def accesses(dut: Any, seed: int, stalls: dict[str, str]) -> None:
         cocotb.start_soon(bench.driver("host_read").send(addresses())),
     ]:
         await task
-    await bench.driver("host_read").send(range(depth))
+    await bench.driver("host_read", stalled=False).send(range(depth))
     assert model.compared > depth + ACCESSES
     assert model.compared > 3 * model.skipped

@@ -26,18 +26,22 @@ async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     await bench.load(parameter_words(case))
     bench.describe(fire=case.layer)
     memory = [bench.random.getrandbits(64) for _ in range(SPIKE_WRITER.spike_depth)]
-    host = bench.driver("host_write")
-    await host.send([{"address": address, "data": word, "mask": 0b11} for address, word in enumerate(memory)])
+    everything = [{"address": address, "data": word, "mask": 0b11} for address, word in enumerate(memory)]
+    await bench.driver("host_write", stalled=False).send(everything)
 
     # The last words that the host writes to its addresses stay; half of a word that is not written keeps its value.
-    writes = [(bench.random.choice(HOST), bench.random.getrandbits(64), 0b11) for _ in range(60)]
+    writes = [(bench.random.choice(HOST), bench.random.getrandbits(64), 0b11) for _ in range(30)]
     for address, data, mask in [*case.words, *writes]:
         keep = sum(0xFFFFFFFF << 32 * half for half in range(2) if not mask >> half & 1)
         memory[address] = memory[address] & keep | data & ~keep
     tasks = [
         cocotb.start_soon(bench.driver("tag").send(case.tags)),
         cocotb.start_soon(bench.driver("sums").send(case.sums)),
-        cocotb.start_soon(host.send([{"address": at, "data": data, "mask": mask} for at, data, mask in writes])),
+        cocotb.start_soon(
+            bench.driver("host_write").send(
+                [dict(zip(("address", "data", "mask"), each, strict=True)) for each in writes]
+            )
+        ),
     ]
     done = bench.pulses("done")
     for task in tasks:
@@ -59,6 +63,6 @@ async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
         cocotb.start_soon(later())
 
     bench.monitor("host_read").receivers.append(read)
-    await bench.driver("host_read").send(range(len(memory)))
+    await bench.driver("host_read", stalled=False).send(range(len(memory)))
     await bench.wait(READ_LATENCY + 1)
     assert not scoreboard.missing
