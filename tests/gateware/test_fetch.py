@@ -173,15 +173,17 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
         """Be the spike memory: grant requests as the stalls allow, answer READ_LATENCY cycles later."""
         stalls = STALLS[stall](2)
         pause = next(stalls)
-        on_the_way = [0] * READ_LATENCY
+        on_the_way = [(0, False)] * READ_LATENCY
         while True:
             ctx.set(unit.request.ready, pause == 0)
-            ctx.set(unit.word, on_the_way.pop(0))
+            word, there = on_the_way.pop(0)
+            ctx.set(unit.word, word)
+            ctx.set(unit.word_valid, there)
             _, _, valid, address, zero = await ctx.tick().sample(
                 unit.request.valid, unit.request.payload, unit.zero_word
             )
             transfer = valid and pause == 0
-            on_the_way.append(memory[address % DEPTH] if transfer else generator.getrandbits(64))
+            on_the_way.append((memory[address % DEPTH] if transfer else generator.getrandbits(64), transfer))
             got_dropped.append(zero)
             pause = pause - 1 if pause else (next(stalls) if transfer else 0)
 
@@ -222,6 +224,7 @@ def test_one_word_a_cycle_within_a_tap() -> None:
         ctx.set(unit.word, 1)
         ctx.set(unit.item.valid, 1)
         for cycle in range(50):
+            ctx.set(unit.word_valid, cycle - READ_LATENCY in requests)
             _, _, taken, request, word = await ctx.tick().sample(
                 unit.item.ready, unit.request.valid, unit.fetched.valid
             )
@@ -232,7 +235,7 @@ def test_one_word_a_cycle_within_a_tap() -> None:
 
     run(unit, feed)
     assert requests == [6 + 4 * tap + word for tap in range(9) for word in range(2)]
-    assert fetched == [cycle + READ_LATENCY + 2 for cycle in requests]
+    assert fetched == [cycle + READ_LATENCY + 3 for cycle in requests]
 
 
 @pytest.mark.parametrize("words", [1, 3])

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import fifo, wiring
-from amaranth.lib.wiring import connect, flipped
+from amaranth.lib.wiring import In, connect, flipped
 
 from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
@@ -30,7 +30,7 @@ class Column(wiring.Component):
     -------
     layer : ``In(layer(configuration))``, constant while the column is not idle
     item : ``In(stream.Signature(item(configuration)))``, positions to work on
-    request, word : the column's spike memory port, see `Fetch`
+    request, word, word_valid : the column's spike memory port, see `Fetch`
     words : ``Out(stream.Signature(spike_write(configuration)))``, results
     write : ``In(COLUMN_WRITE)``, with `write_weights` or `write_params`: the host's writes
     idle : ``Out(1)``, high when nothing is under way and all results are written
@@ -39,7 +39,7 @@ class Column(wiring.Component):
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        super().__init__(layouts.column(configuration))
+        super().__init__(layouts.column(configuration) | {"word_valid": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         """Build the block."""
@@ -75,7 +75,7 @@ class Column(wiring.Component):
         connect(m, events.o, lanes.event)
         connect(m, lanes.sums, fire.sums)
         connect(m, fire.words, flipped(self.words))
-        m.d.comb += fetch.word.eq(self.word)
+        m.d.comb += [fetch.word.eq(self.word), fetch.word_valid.eq(self.word_valid)]
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
         m.d.comb += [
@@ -99,7 +99,7 @@ class Column(wiring.Component):
             adding.eq(lanes.event.valid & lanes.event.ready & lanes.event.p.add),
             idle.eq(self.idle),
             port.eq(fetch.request.valid & ~fetch.request.ready),
-            self.activity.word.eq(fetch.request.valid & fetch.request.ready),
+            self.activity.word.eq(fetch.read_word),
             self.activity.zero_word.eq(fetch.zero_word),
         ]
         m.d.comb += layouts.classify(self.activity, adding, waiting, idle, port)

@@ -96,6 +96,8 @@ class Engine(wiring.Component):
             m.d.comb += column.word.eq(getattr(spikes, f"word{index}"))
             if configuration.compact:
                 m.d.comb += spikes.hold.eq(column.hold)
+            else:
+                m.d.comb += column.word_valid.eq(getattr(spikes, f"word{index}_valid"))
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))

@@ -1,6 +1,5 @@
 """Fetching the spike words of a position, ahead of their use."""
 
-import itertools
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
@@ -12,7 +11,6 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, FireKind, PassMode
 
 from . import layouts
-from .spike_memory import READ_LATENCY
 
 
 def step_layout(configuration: Configuration) -> data.StructLayout:
@@ -256,18 +254,19 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 6 cycles from `item` to the first `request`, READ_LATENCY + 2 from a
-    granted `request` to its word at `fetched`.
+    Rate: that of the walk while granted. Latency: 6 cycles from `item` to the first `request`, 3 from `word` to
+    `fetched`.
 
     Members
     -------
     layer : ``In(layer(configuration))``, constant while items are being worked on
     item : ``In(stream.Signature(item(configuration)))``, positions to work on
     request : ``Out(stream.Signature(address_bits))``, addresses to read from the spike memory
-    word : ``In(64)``, the word of a request, READ_LATENCY cycles after its transfer
+    word : ``In(64)``, with `word_valid`: the words of the requests, in their order
     fetched : ``Out(stream.Signature(fetched(configuration)))``, words with something in them, and each sum's last
     tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, in the order of the sums
     working : ``Out(1)``, high from taking an item until its last fetch
+    read_word : ``Out(1)``, high for each word that has come
     zero_word : ``Out(1)``, high for each word that was dropped
     """
 
@@ -279,9 +278,11 @@ class Fetch(wiring.Component):
                 "item": In(stream.Signature(layouts.item(configuration))),
                 "request": Out(stream.Signature(layouts.address_bits(configuration))),
                 "word": In(WORD_BITS),
+                "word_valid": In(1),
                 "fetched": Out(stream.Signature(layouts.fetched(configuration))),
                 "tag": Out(stream.Signature(layouts.tag(configuration))),
                 "working": Out(1),
+                "read_word": Out(1),
                 "zero_word": Out(1),
             }
         )
@@ -304,38 +305,36 @@ class Fetch(wiring.Component):
         dropped, taken = Signal(), Signal()
         room = Signal()  # there was a credit more than one in the cycle before
         m.d.sync += room.eq(credits > 1)
-        # Steps wait in a queue, where no path from the spike memory's port reaches the walk. Credits keep it from
-        # overflowing.
+        # Addresses wait in a queue of their own, which can lie beside the spike memory, far from the walk and from what
+        # is known of their words. So nothing goes from here to the memory's arbiter and back within a cycle. Credits
+        # keep both queues from overflowing. A step without a word fetches one all the same, so that words and what is
+        # known of them stay in step.
         shape = step_layout(configuration)
-        steps = m.submodules.steps = fifo.SyncFIFOBuffered(width=shape.size, depth=prefetch + 1)
-        step = stream.Signature(shape).create(path=("step",))
+        addresses = fifo.SyncFIFOBuffered(width=len(walk.step.p.address), depth=prefetch + 1)
+        known = fifo.SyncFIFOBuffered(width=shape.size, depth=prefetch + 1)
+        m.submodules.addresses, m.submodules.known = addresses, known
+        arrived, word, valid = data.View(shape, known.r_data), Signal(WORD_BITS), Signal()
         m.d.comb += [
-            steps.w_data.eq(walk.step.p),
-            steps.w_en.eq(walk.step.valid & room),
             walk.step.ready.eq(room),
-            step.p.eq(steps.r_data),
-            step.valid.eq(steps.r_rdy),
-            steps.r_en.eq(step.ready),
-            self.request.p.eq(step.p.address),
-            self.request.valid.eq(step.valid & ~step.p.blank),
-            step.ready.eq(step.p.blank | self.request.ready),
+            addresses.w_data.eq(walk.step.p.address),
+            addresses.w_en.eq(walk.step.valid & room),
+            known.w_data.eq(walk.step.p),
+            known.w_en.eq(walk.step.valid & room),
+            self.request.p.eq(addresses.r_data),
+            self.request.valid.eq(addresses.r_rdy),
+            addresses.r_en.eq(self.request.ready),
+            known.r_en.eq(valid),
         ]
+        # The memory is far away, too.
+        m.d.sync += [word.eq(self.word), valid.eq(self.word_valid)]
 
-        # Words on their way, with what is known of them.
-        known = data.StructLayout({"valid": 1, "step": step_layout(configuration)})
-        pending = [Signal(known, name=f"pending{stage}") for stage in range(READ_LATENCY + 1)]
-        m.d.comb += [pending[0].valid.eq(step.valid & step.ready), pending[0].step.eq(step.p)]
-        for before, after in itertools.pairwise(pending):
-            m.d.sync += after.eq(before)
-        valid, arrived = pending[-1].valid, pending[-1].step
-
-        marks4 = Cat(self.word.word_select(index, 4).any() for index in range(16))
-        marks8 = Cat(self.word.word_select(index, 8).any() for index in range(8))
+        marks4 = Cat(word.word_select(index, 4).any() for index in range(16))
+        marks8 = Cat(word.word_select(index, 8).any() for index in range(8))
         marks = Mux(arrived.mode != PassMode.BROADCAST, 1, Mux(arrived.wide, marks8, marks4))
-        useless = arrived.blank | (~self.word.any() & (arrived.mode != PassMode.MAXIMUM))
+        useless = arrived.blank | (~word.any() & (arrived.mode != PassMode.MAXIMUM))
         entry = Signal(layout)
         m.d.comb += [
-            entry.word.eq(self.word),
+            entry.word.eq(word),
             # A word that goes to the lanes as a whole is one event, whatever is in it; no mark means no event.
             entry.marks.eq(Mux(useless, 0, marks)),
             entry.row.eq(arrived.row),
@@ -345,11 +344,12 @@ class Fetch(wiring.Component):
             queue.w_data.eq(entry),
             queue.w_en.eq(valid & (~useless | arrived.last)),
             dropped.eq(valid & useless & ~arrived.last),
-            self.zero_word.eq(valid & ~arrived.blank & useless),
+            self.read_word.eq(valid & ~arrived.blank),
+            self.zero_word.eq(self.read_word & useless),
             self.fetched.valid.eq(queue.r_rdy),
             self.fetched.p.eq(queue.r_data),
             queue.r_en.eq(self.fetched.ready),
             taken.eq(self.fetched.valid & self.fetched.ready),
         ]
-        m.d.sync += credits.eq(credits - steps.w_en + dropped + taken)
+        m.d.sync += credits.eq(credits - known.w_en + dropped + taken)
         return m

@@ -29,7 +29,7 @@ class SpikeMemory(wiring.Component):
     -------
     write0, write1, ... : ``In(stream.Signature(spike_write(configuration)))``, one a column
     read0, read1, ... : ``In(stream.Signature(address_bits))``, one a column
-    word0, word1, ... : ``Out(64)``, the word a column has read
+    word0, word1, ... : ``Out(64)``, the word a column has read, with word0_valid, word1_valid, ... : ``Out(1)``
     host_write : ``In(stream.Signature(spike_write(configuration)))``
     host_read : ``In(stream.Signature(address_bits))``
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
@@ -43,6 +43,7 @@ class SpikeMemory(wiring.Component):
             members[f"write{column}"] = In(stream.Signature(layouts.spike_write(configuration)))
             members[f"read{column}"] = In(stream.Signature(address))
             members[f"word{column}"] = Out(WORD_BITS)
+            members[f"word{column}_valid"] = Out(1)
         members["host_write"] = In(stream.Signature(layouts.spike_write(configuration)))
         members["host_read"] = In(stream.Signature(address))
         members["host_word"] = Out(WORD_BITS)
@@ -98,11 +99,13 @@ class SpikeMemory(wiring.Component):
             m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
             m.d.comb += read.addr.eq(address)
             m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
-            if port == 0:
-                on_its_way = self.host_read.valid & self.host_read.ready
+            for index, reader in enumerate(readers):
+                on_its_way = reader.valid & reader.ready
                 for stage in range(READ_LATENCY - 1):
-                    before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}")
+                    before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}_{index}")
                     m.d.sync += on_its_way.eq(before)
-                m.d.sync += self.host_word_valid.eq(on_its_way)
+                valid = self.host_word_valid if reader is self.host_read else getattr(self, f"word{mine[index]}_valid")
+                m.d.sync += valid.eq(on_its_way)
+            if port == 0:
                 m.d.comb += self.host_word.eq(word)
         return m
