@@ -17,13 +17,14 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
+FORMAL_ARGS ?=
 
 # The board of `make bitstream`, and the boards of `make bitstreams`, quick ones first.
 BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test lint bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test formal lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -55,6 +56,9 @@ lint: $(READY) ## Linter, formatting and types
 # One thread a worker: two workers on two cores would otherwise fight over them.
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+formal: $(READY) ## Proofs about the gateware; writes docs/verification/proofs.md and proofs.json
+	@$(BIN)/python -m polyspike.formal --write docs/verification $(FORMAL_ARGS)
 
 bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)

@@ -1,0 +1,58 @@
+"""Every proof there is."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+
+from . import arbitration, queues
+from .blocks import stream_proofs
+from .prove import Proof, Result
+
+
+def proofs() -> Iterator[Proof]:
+    """Yield all proofs, block by block."""
+    yield Proof("Buffer", "loses and repeats nothing, keeps order", queues.buffer_order, quick=True)
+    for depth in queues.DEPTHS:
+        yield Proof(
+            f"queue of {depth}",
+            "loses and repeats nothing, keeps order",
+            queues.queue_order(depth),
+            quick=depth == min(queues.DEPTHS),
+        )
+    for inputs in (2, 3, 5):
+        yield Proof(
+            f"RoundRobin, {inputs} inputs",
+            "grants one at a time, each within a round",
+            arbitration.round_robin(inputs),
+            quick=inputs == 3,
+        )
+    yield from stream_proofs()
+
+
+def table(results: Iterable[Result]) -> str:
+    """Return results as a Markdown table."""
+    lines = ["| block | claim | method | properties | seconds |", "| --- | --- | --- | ---: | ---: |"]
+    lines += [
+        f"| {each.block} | {each.claim} | {each.method} | {each.properties} | {each.seconds} |" for each in results
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def document(results: Iterable[Result]) -> tuple[str, str]:
+    """Return docs/verification/proofs.md and docs/verification/proofs.json."""
+    listed = list(results)
+    properties, seconds = sum(each.properties for each in listed), sum(each.seconds for each in listed)
+    text = f"""\
+# Proofs
+
+Written by `make formal` (`python -m polyspike.formal`); what each claim says exactly is in `sim/polyspike/formal`.
+Yosys makes an SMT model of a block and its properties, and Z3 decides. *Induction* proves for all time: the
+properties hold in the first k cycles, and any k cycles in which they hold are followed by another one. *Bounded* looks
+at every behaviour of so many cycles from reset on, and says nothing about later ones. Properties count assertions,
+those about a block's inside included, which an induction needs. Seconds are of the clock on the wall, of one core.
+
+{table(listed)}
+{len(listed)} proofs of {properties} properties, in {seconds:.0f} seconds.
+"""
+    records = [dataclasses.asdict(each) for each in listed]
+    return text, json.dumps(records, indent=1) + "\n"
