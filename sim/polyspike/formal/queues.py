@@ -8,10 +8,11 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from polyspike.gateware import buffer
+from polyspike.gateware import buffer, fetch, fire
+from polyspike.spec import Configuration
 
 from .properties import Inside, Properties
-from .streams import assert_rules, assume_rules
+from .streams import assert_rules, assume_rules, hold
 
 #: Places of the queues there are: of positions in a column, of words in a fire unit, of words and steps in a fetch unit
 #: with 8 of them, of tags in a column.
@@ -112,14 +113,14 @@ class _Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = self.queue
+        m.submodules.queue = queue = self.queue
         m.d.comb += [
-            self.queue.w_data.eq(self.i.p),
-            self.queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(self.queue.w_rdy),
-            self.o.p.eq(self.queue.r_data),
-            self.o.valid.eq(self.queue.r_rdy),
-            self.queue.r_en.eq(self.o.ready),
+            queue.w_data.eq(self.i.p),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            self.o.p.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
         ]
         return m
 
@@ -151,3 +152,43 @@ def queue_order(depth: int) -> Callable[[], Properties]:
         return p
 
     return build
+
+
+def _knows_its_level(p: Properties, name: str, inside: Inside, queue: str) -> None:
+    """State that a queue's level is possible, and that it holds back no more than what was written to it last."""
+    level = inside[f"{queue}.inner_level"]
+    p.always(f"{name}_level_is_possible", level < inside[queue].depth)
+    p.always(f"{name}_offers_soon", inside[queue].r_rdy | (level <= 1))
+
+
+def fetch_credits(configuration: Configuration) -> Properties:
+    """Return the properties of the two queues in `Fetch`: credits keep them from being written to without room."""
+    p = Properties()
+    block = fetch.Fetch(configuration)
+    inside = p.block(block, given=hold(p, block, ["layer"]))
+    steps, words, credits = inside["steps"], inside["queue"], inside["credits"]
+    on_their_way = sum((stage.valid for stage in inside["pending"][1:]), Value.cast(0))
+    p.always("steps_find_room", ~steps.w_en | steps.w_rdy)
+    p.always("words_find_room", ~words.w_en | words.w_rdy)
+    p.always("credits_are_places", credits + steps.level + on_their_way + words.level == configuration.prefetch)
+    p.always("room_is_a_credit", ~inside["room"] | (credits != 0))
+    for name in ("steps", "queue"):
+        _knows_its_level(p, name, inside, name)
+    # Every word that is fetched becomes an entry or gives its credit back.
+    arrives = inside["pending"][-1].valid
+    p.always("words_are_kept_or_dropped", arrives == (words.w_en ^ inside["dropped"]))
+    p.always("last_words_are_kept", ~(arrives & inside["pending"][-1].step.last) | words.w_en)
+    p.always("words_with_counts_are_kept", ~(inside["dropped"] & block.word.any() & ~inside["arrived"].blank))
+    return p
+
+
+def fire_words(configuration: Configuration) -> Properties:
+    """Return the properties of the queue in `Fire`: no word is written to it without room."""
+    p = Properties()
+    block = fire.Fire(configuration)
+    inside = p.block(block, given=hold(p, block, ["fire", "counts"]))
+    queue, writing = inside["queue"], inside["writing"]
+    p.always("words_find_room", ~writing | queue.w_rdy)
+    p.always("moves_only_with_room", queue.level + writing + inside["move"] <= queue.depth)
+    _knows_its_level(p, "queue", inside, "queue")
+    return p

@@ -1,16 +1,30 @@
 """Every proof there is."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Iterator
 
-from . import arbitration, queues
+from . import arbitration, firing, framing, queues
 from .blocks import stream_proofs
+from .configurations import COMPACT, REDUCED
 from .prove import Proof, Result
 
 
 def proofs() -> Iterator[Proof]:
     """Yield all proofs, block by block."""
+    fires = "count is clip(floor(v / theta)), membrane is v - theta * count"
+    yield Proof("Threshold, 6, 3 and 3 bits", fires, firing.threshold(6, 3, 3, divide=True), reach=8, quick=True)
+    yield Proof("Threshold, 8, 4 and 4 bits", fires, firing.threshold(8, 4, 4, divide=True), reach=9)
+    yield Proof("CompactFire, 10, 5 and 4 bits", fires, firing.compact(COMPACT, divide=True), reach=0)
+    yield Proof("Fire", "no word is written without room", lambda: queues.fire_words(REDUCED), reach=0)
+    yield Proof("Fetch", "no step or word is without room", lambda: queues.fetch_credits(REDUCED), reach=0, quick=True)
+    ring = dataclasses.replace(REDUCED, rx_bytes=32)
+    for claim, delivers in (
+        ("accepts a frame exactly when its CRC is right, always finds the next one", False),
+        ("delivers what it accepts, once and in order", True),
+    ):
+        yield Proof("FrameDecoder", claim, functools.partial(framing.decoder, ring, delivers=delivers), reach=0)
     yield Proof("Buffer", "loses and repeats nothing, keeps order", queues.buffer_order, quick=True)
     for depth in queues.DEPTHS:
         yield Proof(
