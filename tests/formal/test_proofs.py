@@ -1,5 +1,6 @@
 """The proofs that are cheap, and that each kind of proof fails where the gateware is wrong."""
 
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -44,15 +45,16 @@ def test_cheap_proofs_hold(proof: Proof, request: pytest.FixtureRequest) -> None
 
 
 @pytest.mark.parametrize(
-    ("block", "module", "name", "right", "wrong", "failing"),
+    ("block", "module", "name", "right", "wrong", "failing", "bounded"),
     [
-        ("Threshold, 6", fire, "Threshold", "(difference >= 0)", "(difference > 0)", "search_takes_what_it_can"),
-        ("Buffer: loses", buffer, "Buffer", "spare.eq(self.i.p)", "spare.eq(self.o.p)", "buffer_holds_the_item"),
-        ("RoundRobin, 3", arbiter, "RoundRobin", "reversed(range(1", "list(range(1", "serves_within_a_round"),
-        ("Buffer: stream", buffer, "Buffer", "sync += spared.eq(1)", "sync += self.o.p.eq(0)", "o_payload_holds"),
-        ("FrameDecoder: acc", link, "FrameDecoder", "m.If(crc.match_detected)", "m.If(1)", "drops_what_is_wrong"),
+        ("Threshold, 6", fire, "Threshold", "(difference >= 0)", "(difference > 0)", "search_takes_what_it_can", False),
+        ("Buffer: loses", buffer, "Buffer", "spare.eq(self.i.p)", "spare.eq(self.o.p)", "buffer_holds_the_item", True),
+        ("RoundRobin, 3", arbiter, "RoundRobin", "reversed(range(1", "list(range(1", "round_so_far", True),
+        ("Buffer: stream", buffer, "Buffer", "sync += spared.eq(1)", "sync += self.o.p.eq(0)", "o_payload_holds", True),
+        ("FrameDecoder: acc", link, "FrameDecoder", "If(crc.match_detected)", "If(1)", "drops_what_is_wrong", False),
     ],
-)  # fmt: skip
+    ids=["fire", "buffer", "arbiter", "stream", "link"],
+)
 def test_proofs_fail_on_faults(
     block: str,
     module: types.ModuleType,
@@ -60,10 +62,14 @@ def test_proofs_fail_on_faults(
     right: str,
     wrong: str,
     failing: str,
+    bounded: bool,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
+    """From reset on where that is quick to find, otherwise in the step of the induction."""
     proof = next(each for each in PROOFS if title(each).startswith(block))
+    if bounded:
+        proof = dataclasses.replace(proof, bounded=True, cycles=6)
     monkeypatch.setattr(module, name, getattr(planted(module, right, wrong), name))
     with pytest.raises(ProofError, match=block.split(":")[0]) as caught:
         prove(proof, folder(request))

@@ -4,6 +4,7 @@ import argparse
 import concurrent.futures
 import re
 import sys
+import time
 from pathlib import Path
 
 from .prove import Proof, ProofError, Result, prove
@@ -15,6 +16,12 @@ def directory(proof: Proof, root: Path) -> Path:
     return root / re.sub(r"\W+", "-", f"{proof.block} {proof.claim}").lower()
 
 
+def _prove(number: int, root: Path) -> Result:
+    """Prove one of the proofs, in a process of its own: their functions do not travel between processes."""
+    proof = list(proofs())[number]
+    return prove(proof, directory(proof, root))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m polyspike.formal", description="Prove properties of the gateware.")
@@ -23,26 +30,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, default=Path("build/formal"), help="for models, logs and waveforms")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write proofs.md and proofs.json, if all succeed")
     options = parser.parse_args(arguments)
-    chosen = [each for each in proofs() if options.only.lower() in f"{each.block}: {each.claim}".lower()]
-    results: list[Result | None] = [None] * len(chosen)
-    failures = 0
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        futures = {
-            pool.submit(prove, proof, directory(proof, options.directory)): number
-            for number, proof in enumerate(chosen)
-        }
+    start = time.monotonic()
+    chosen = [
+        number for number, each in enumerate(proofs()) if options.only.lower() in f"{each.block}: {each.claim}".lower()
+    ]
+    results: dict[int, Result] = {}
+    with concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:
+        futures = {pool.submit(_prove, number, options.directory): number for number in chosen}
         for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            number = futures[future]
             try:
-                result = results[number] = future.result()
+                result = results[futures[future]] = future.result()
                 print(f"[{done}/{len(chosen)}] {result.block}: {result.claim}: {result.seconds} s", flush=True)
             except ProofError as error:
-                failures += 1
                 print(f"[{done}/{len(chosen)}] FAILED {error}", flush=True)
-    held = [each for each in results if each is not None]
+    failures = len(chosen) - len(results)
+    held = [results[number] for number in sorted(results)]
     print()
     print(table(held), end="")
-    print(f"\n{len(held)} of {len(chosen)} proofs hold")
+    print(f"\n{len(held)} of {len(chosen)} proofs hold; {time.monotonic() - start:.0f} s")
     if options.write and not failures and not options.only:
         options.write.mkdir(parents=True, exist_ok=True)
         for name, text in zip(("proofs.md", "proofs.json"), document(held), strict=True):

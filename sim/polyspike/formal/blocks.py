@@ -120,7 +120,7 @@ def stream_proofs() -> Iterator[Proof]:
     yield rules("Gather", lambda: gather.Gather(REDUCED), constant=["weights"], quick=True)
     yield rules("Lanes", lambda: lanes.Lanes(REDUCED), constant=["weights"], reach=16)
     yield rules("Fire", lambda: fire.Fire(REDUCED), constant=["fire", "counts"], reach=30)
-    yield rules("CompactGather", lambda: compact_gather.CompactGather(COMPACT), helper=_holds_its_word, quick=True)
+    yield rules("CompactGather", lambda: compact_gather.CompactGather(COMPACT), helper=_holds_its_word)
     yield rules("CompactLanes", lambda: compact_lanes.CompactLanes(COMPACT), constant=["weights"])
     yield rules(
         "CompactFire",
@@ -137,6 +137,6 @@ def stream_proofs() -> Iterator[Proof]:
     yield rules("FrameEncoder", lambda: link.FrameEncoder(REDUCED))
     yield rules("Link", lambda: link.Link(REDUCED), reach=0)
     yield rules("Unpacker", lambda: unpacker.Unpacker(REDUCED), constant=["layout"], helper=_unpacks_a_part)
-    yield rules("UARTReceiver", uart.UARTReceiver, reach=50, quick=True)
-    yield rules("AxiLite", axi.AxiLite, quick=True)
+    yield rules("UARTReceiver", uart.UARTReceiver, reach=50)
+    yield rules("AxiLite", axi.AxiLite)
     yield rules("Transfers", lambda: axi.Transfers(REDUCED), helper=_answers_what_was_asked)

@@ -63,10 +63,11 @@ Written by `make formal` (`python -m polyspike.formal`); what each claim says ex
 Yosys makes an SMT model of a block and its properties, and Z3 decides. *Induction* proves for all time: the
 properties hold in the first k cycles, and any k cycles in which they hold are followed by another one. *Bounded* looks
 at every behaviour of so many cycles from reset on, and says nothing about later ones. Properties count assertions,
-those about a block's inside included, which an induction needs. Seconds are of the clock on the wall, of one core.
+those about a block's inside included, which an induction needs. Seconds are
+the processor's, on one core.
 
 {table(listed)}
-{len(listed)} proofs of {properties} properties, in {seconds:.0f} seconds.
+{len(listed)} proofs of {properties} properties, in {seconds:.0f} seconds of one core.
 """
     records = [dataclasses.asdict(each) for each in listed]
     return text, json.dumps(records, indent=1) + "\n"
