@@ -1,6 +1,7 @@
 """The proofs that are cheap, and that each kind of proof fails where the gateware is wrong."""
 
 import dataclasses
+import importlib
 import importlib.util
 import inspect
 import json
@@ -8,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+from amaranth.lib import wiring
 
 from polyspike.formal.prove import Proof, ProofError, prove
 from polyspike.formal.suite import proofs
@@ -42,6 +44,27 @@ def planted(module: types.ModuleType, right: str, wrong: str) -> types.ModuleTyp
 @pytest.mark.parametrize("proof", [proof for proof in PROOFS if proof.quick], ids=title)
 def test_cheap_proofs_hold(proof: Proof, request: pytest.FixtureRequest) -> None:
     assert prove(proof, folder(request)).properties > 0
+
+
+def test_stream_rules_are_proven_of_every_block_that_makes_streams() -> None:
+    """But of those that hand on the streams of blocks inside them, and of `Engine`, whose response benches watch."""
+    passing_on = {"Column", "CompactColumn", "Core", "UART", "Engine"}
+    modules = [
+        importlib.import_module(f"polyspike.gateware.{path.stem}")
+        for path in sorted(Path(arbiter.__file__).parent.glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    making = {
+        name
+        for module in modules
+        for name, each in vars(module).items()
+        if inspect.isclass(each)
+        and issubclass(each, wiring.Component)
+        and "Out(stream.Signature" in inspect.getsource(each)
+    }
+    proven = {proof.block.split(",")[0] for proof in PROOFS if proof.claim == "stream rules"}
+    assert len(making) > 15
+    assert making - passing_on == proven | {"RoundRobin"}  # whose rules are part of its other proof
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divid
                 ~there[number] | ((stage.quotient[:left] == 0) & (stage.quotient <= stage.limit)),
             )
             # Between the stages nothing gets lost, and what is left is less than a next bit's worth.
-            whole = ((now < 0) == negative) & (now == Mux(negative, ~stage.rest.as_signed(), stage.rest))
+            whole = (now == Mux(negative, ~stage.rest.as_signed(), stage.rest)) & ~stage.rest[-1]
             most = (stage.rest < (theta << left)) | (stage.quotient + (1 << left) > stage.limit)
             p.always("search_loses_nothing", ~(there[number] & given.fires) | whole)
             p.always("search_takes_what_it_can", ~(there[number] & given.fires) | most)
@@ -143,7 +143,7 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
         pack = inside.state("PACK") & spikes
         limits = Mux(layer.wide, (1 << count_bits) - 1, 15)
         p.assume((layer.n_neg + layer.n_pos <= limits) & (layer.n_neg <= (limits >> 1) + 1))
-        p.assume(inside["params"].theta != 0)
+        p.assume(~carry | (inside["params"].theta != 0))
         if count_bits == 4:
             p.assume(~layer.wide)
 

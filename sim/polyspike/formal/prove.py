@@ -216,12 +216,13 @@ def prove(proof: Proof, directory: Path, progress: Callable[[str], None] = lambd
 
     if proof.bounded:
         method = f"bounded, {proof.cycles} cycles"
-        run("base", proof.cycles)
+        run("base", proof.cycles, "--presat")
     else:
-        # From some good cycles to the next one, with as few as possible; then as many from reset on.
+        # From some good cycles to the next one, with as few as possible; then as many from reset on, and some more,
+        # so that assumptions which contradict each other are noticed.
         tried = re.findall(r"Trying induction in step (\d+)", run("step", proof.cycles, "-i"))
         k = max(1, proof.cycles - int(tried[-1]))
-        run("base", k)
+        run("base", max(k, 4), "--presat")
         method = f"induction, k = {k}"
     cells = [cell["type"] for cell in netlist["cells"].values()]
     if proof.reach:
