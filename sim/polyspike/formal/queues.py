@@ -162,23 +162,27 @@ def _knows_its_level(p: Properties, name: str, inside: Inside, queue: str) -> No
 
 
 def fetch_credits(configuration: Configuration) -> Properties:
-    """Return the properties of the two queues in `Fetch`: credits keep them from being written to without room."""
+    """Return the properties of the queues in `Fetch`: credits keep them from being written to without room."""
     p = Properties()
     block = fetch.Fetch(configuration)
     inside = p.block(block, given=hold(p, block, ["layer"]))
-    steps, words, credits = inside["steps"], inside["queue"], inside["credits"]
-    on_their_way = sum((stage.valid for stage in inside["pending"][1:]), Value.cast(0))
-    p.always("steps_find_room", ~steps.w_en | steps.w_rdy)
-    p.always("words_find_room", ~words.w_en | words.w_rdy)
-    p.always("credits_are_places", credits + steps.level + on_their_way + words.level == configuration.prefetch)
-    p.always("room_is_a_credit", ~inside["room"] | (credits != 0))
-    for name in ("steps", "queue"):
+    addresses, known, words, credits = (inside[name] for name in ("addresses", "known", "queue", "credits"))
+    arrives, word = inside["valid"], inside["word"]
+    # A word comes for each request, behind it.
+    asked = Signal(range(configuration.prefetch + 1))
+    p.m.d.sync += asked.eq(asked + (block.request.valid & block.request.ready) - block.word_valid)
+    p.assume(~block.word_valid | (asked != 0))
+    for name in ("addresses", "known", "queue"):
+        p.always(f"{name}_finds_room", ~inside[name].w_en | inside[name].w_rdy)
         _knows_its_level(p, name, inside, name)
+    p.always("credits_are_places", credits + known.level + words.level == configuration.prefetch)
+    p.always("what_is_known_waits_for_its_word", known.level == addresses.level + asked + arrives)
+    p.always("room_is_a_credit", ~inside["room"] | (credits != 0))
+    p.always("words_are_known", ~arrives | known.r_rdy)
     # Every word that is fetched becomes an entry or gives its credit back.
-    arrives = inside["pending"][-1].valid
     p.always("words_are_kept_or_dropped", arrives == (words.w_en ^ inside["dropped"]))
-    p.always("last_words_are_kept", ~(arrives & inside["pending"][-1].step.last) | words.w_en)
-    p.always("words_with_counts_are_kept", ~(inside["dropped"] & block.word.any() & ~inside["arrived"].blank))
+    p.always("last_words_are_kept", ~(arrives & inside["arrived"].last) | words.w_en)
+    p.always("words_with_counts_are_kept", ~(inside["dropped"] & word.any() & ~inside["arrived"].blank))
     return p
 
 
