@@ -74,7 +74,10 @@ def test_stream_rules_are_proven_of_every_block_that_makes_streams() -> None:
         ("Buffer: loses", buffer, "Buffer", "spare.eq(self.i.p)", "spare.eq(self.o.p)", "buffer_holds_the_item", True),
         ("RoundRobin, 3", arbiter, "RoundRobin", "reversed(range(1", "list(range(1", "round_so_far", True),
         ("Buffer: stream", buffer, "Buffer", "sync += spared.eq(1)", "sync += self.o.p.eq(0)", "o_payload_holds", True),
-        ("FrameDecoder: acc", link, "FrameDecoder", "If(crc.match_detected)", "If(1)", "drops_what_is_wrong", False),
+        (
+            *("FrameDecoder: acc", link, "FrameDecoder"),
+            *("[self.rx.ready.eq(1), crc.valid.eq(byte)]", "[self.rx.ready.eq(1)]", "notices_a_wrong_byte", False),
+        ),
     ],
     ids=["fire", "buffer", "arbiter", "stream", "link"],
 )

@@ -117,7 +117,7 @@ def stream_proofs() -> Iterator[Proof]:
     yield rules(
         "Fetch", lambda: fetch.Fetch(REDUCED), constant=["layer"], helper=_walks_for_an_item("walk."), cycles=4, reach=0
     )
-    yield rules("Gather", lambda: gather.Gather(REDUCED), constant=["weights"], quick=True)
+    yield rules("Gather", lambda: gather.Gather(REDUCED), constant=["weights"])
     yield rules("Lanes", lambda: lanes.Lanes(REDUCED), constant=["weights"], reach=16)
     yield rules("Fire", lambda: fire.Fire(REDUCED), constant=["fire", "counts"], reach=30)
     yield rules("CompactGather", lambda: compact_gather.CompactGather(COMPACT), helper=_holds_its_word)

@@ -40,8 +40,14 @@ def _is_right(v: Any, theta: Any, lo: Any, n_pos: Any, count: Any, rest: Any, ta
     )
 
 
-def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divide: bool) -> Callable[[], Properties]:
-    """Return what makes the properties of `Threshold` with some widths, for every input and any use of `enable`."""
+def threshold(
+    membrane_bits: int, threshold_bits: int, count_bits: int, *, divide: bool, step: int | None = None
+) -> Callable[[], Properties]:
+    """Return what makes the properties of `Threshold` with some widths, for every input and any use of `enable`.
+
+    With `step`, only those of one step of the pipeline, from 0 to `count_bits` + 1, whose output is the count. It takes
+    for granted what is stated of the step before, which has a proof of its own: at full width all at once are too much.
+    """
 
     def build() -> Properties:
         p = Properties()
@@ -68,6 +74,13 @@ def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divid
         p.assume(keeps_contract(block.i))
         for number, given in enumerate(history):
             p.always("history_keeps_the_contract", ~there[number] | keeps_contract(given))
+
+        def state(number: int, name: str, condition: Any) -> None:
+            if step is None or step == number:
+                p.always(name, condition)
+            elif number == step - 1:
+                p.assume(condition)
+
         for number, (stage, given) in enumerate(zip(inside["stages"], history, strict=False)):
             left = count_bits - number  # bits that are not decided yet
             v, theta, lo = given.v, given.theta, given.lo
@@ -78,7 +91,8 @@ def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divid
             m.d.comb += now.eq(Mux(negative, taken[number] + worth, taken[number] - worth) if number else v)
             with m.If(block.enable):
                 m.d.sync += taken[number + 1].eq(now)
-            p.always(
+            state(
+                number,
                 "search_knows_its_input",
                 ~there[number]
                 | (
@@ -88,19 +102,24 @@ def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divid
                     & (stage.silent == (negative & (lo == 0)))
                 ),
             )
-            p.always(
+            state(
+                number,
                 "search_takes_bits_from_the_top",
                 ~there[number] | ((stage.quotient[:left] == 0) & (stage.quotient <= stage.limit)),
             )
             # Between the stages nothing gets lost, and what is left is less than a next bit's worth.
             whole = (now == Mux(negative, ~stage.rest.as_signed(), stage.rest)) & ~stage.rest[-1]
             most = (stage.rest < (theta << left)) | (stage.quotient + (1 << left) > stage.limit)
-            p.always("search_loses_nothing", ~(there[number] & given.fires) | whole)
-            p.always("search_takes_what_it_can", ~(there[number] & given.fires) | most)
+            state(number, "search_loses_nothing", ~(there[number] & given.fires) | whole)
+            state(number, "search_takes_what_it_can", ~(there[number] & given.fires) | most)
             if divide:
                 product = theta * stage.quotient
-                p.always("taken_is_a_product", ~there[number] | (now == Mux(negative, v + product, v - product)))
-            p.always("search_lets_pass", ~there[number] | given.fires | ((stage.rest == v[:]) & (stage.quotient == 0)))
+                state(number, "taken_is_a_product", ~there[number] | (now == Mux(negative, v + product, v - product)))
+            state(
+                number,
+                "search_lets_pass",
+                ~there[number] | given.fires | ((stage.rest == v[:]) & (stage.quotient == 0)),
+            )
 
         given, done = history[-1], there[-1]
         quotient = Signal(count_bits)
@@ -110,10 +129,10 @@ def threshold(membrane_bits: int, threshold_bits: int, count_bits: int, *, divid
         right = _is_right(*result, taken[-1])
         counts = quotient == Mux(block.o.count < 0, ~block.o.count, block.o.count)
         p.always("history_is_filled_from_the_start", (there & (there + 1)) == 0)
-        p.always("fires_what_was_found", ~(done & given.fires) | (right & counts))
+        state(count_bits + 1, "fires_what_was_found", ~(done & given.fires) | (right & counts))
         if divide:
-            p.always("fires_as_defined", ~(done & given.fires) | _is_fired(*result))
-        p.always("lets_pass", ~done | given.fires | ((block.o.count == 0) & (block.o.rest == given.v)))
+            state(count_bits + 1, "fires_as_defined", ~(done & given.fires) | _is_fired(*result))
+        state(count_bits + 1, "lets_pass", ~done | given.fires | ((block.o.count == 0) & (block.o.rest == given.v)))
         fired = done & given.fires
         p.reach(
             "fires_most_at_theta_1", fired & (given.theta == 1) & (given.n_pos == limits) & (block.o.count == limits)

@@ -17,7 +17,9 @@ def proofs() -> Iterator[Proof]:
     yield Proof("Threshold, 6, 3 and 3 bits", fires, firing.threshold(6, 3, 3, divide=True), reach=8, quick=True)
     yield Proof("Threshold, 8, 4 and 4 bits", fires, firing.threshold(8, 4, 4, divide=True), reach=9)
     bitwise = f"{fires}, bit by bit"
-    yield Proof("Threshold, 24, 19 and 8 bits", bitwise, firing.threshold(24, 19, 8, divide=False), reach=0)
+    for step in range(8 + 2):
+        name = f"Threshold, 24, 19 and 8 bits, step {step}"
+        yield Proof(name, bitwise, firing.threshold(24, 19, 8, divide=False, step=step), reach=0)
     yield Proof("CompactFire, 10, 5 and 4 bits", fires, firing.compact(COMPACT, divide=True), reach=18)
     full = dataclasses.replace(COMPACT, membrane_bits=24, count_bits=8)
     yield Proof("CompactFire, 24, 19 and 8 bits", bitwise, firing.compact(full, divide=False), reach=0)
