@@ -2,10 +2,10 @@
 
     python tests/cosim/long_run.py [--programs 1000] [--verilog 40] [--images 2] [--restart] [--only SEED]
 
-Every program runs twice on the compiled gateware of `tiny` or of a configuration of four columns: traced, and not. The
-first ones are random; the others are aimed at what is not covered yet. Some of them, and the demo network, then run as
-emitted Verilog in cocotb. Writes docs/verification: coverage.json, coverage.md, and cosim-long.log with the seed of
-every program. An interrupted run goes on where it was. `--only` repeats one program of the log.
+Every program runs twice on the compiled gateware of `tiny` or of `large`: traced, and not. The first ones are random;
+the others are aimed at what is not covered yet. Some of them, and the demo network, then run as emitted Verilog in
+cocotb. Writes docs/verification: coverage.json, coverage.md, and cosim-long.log with the seed of every program. An
+interrupted run goes on where it was. `--only` repeats one program of the log.
 """
 
 import argparse
@@ -36,12 +36,14 @@ from polyspike.driver import Connection, WordDevice, compare
 from polyspike.gateware.axi import AxiEngine
 from polyspike.gateware.core import Core
 from polyspike.network import Network
-from polyspike.spec import TINY, Configuration, DeviceError
+from polyspike.spec import LARGE, TINY, Configuration, DeviceError
 
 REPOSITORY = Path(__file__).parents[2]
 
+CONFIGURATIONS = (TINY, LARGE)
+
+#: Runs as Verilog, where `large` takes too long.
 QUAD = TINY.replace(name="quad", columns=4, compact=0, read_ports=2, unpacker=1)
-CONFIGURATIONS = (TINY, QUAD)
 
 BENCH = "cosim.benches.bench_system"
 
@@ -142,8 +144,8 @@ def network_of(seed: int, aim: Aim | None) -> Network:
     return random_network(seed) if aim is None else aimed_network(seed, aim)
 
 
-def aim_at(group: str, cross: Cross, seed: int) -> Aim:
-    """Return what has a chance to hit a cross."""
+def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) -> Aim | None:
+    """Return what has a chance to hit a cross; None where that would take too long."""
     generator = random.Random(seed)
     values = dict(zip(next(each for each in GROUPS if each.name == group).axes, cross, strict=True))
     fire = values["fire"]
@@ -155,7 +157,7 @@ def aim_at(group: str, cross: Cross, seed: int) -> Aim:
     bits = int(read[0]) if len(read) == 2 else generator.choice((4, 8))
     signed = read[1] == "signed" if len(read) == 2 else generator.choice((False, True))
     fired = None
-    streamed = False
+    whole = 0
 
     def name(mode: str) -> str:
         summed = values.get("pooling") == "sum"
@@ -179,7 +181,9 @@ def aim_at(group: str, cross: Cross, seed: int) -> Aim:
         first, second = values["first"], values["second"]
         if second == "none" and (first == "RAW" or fire == "RAW"):
             # Where one window of all timesteps is too much, each part is added up alone, and the sums fire alone.
-            streamed, timesteps, bits = True, 4, 8
+            if first == "ELEMENTWISE" and configuration is LARGE:
+                return None  # 2 MB of weights
+            whole, timesteps, bits = configuration.spike_depth // 21, 4, 8
             kinds = [name("BROADCAST" if first == "RAW" else first), "conv"]
         elif first == "RAW":
             kinds = [*others(2), name(second), *others(fire == "RAW")]
@@ -199,8 +203,10 @@ def aim_at(group: str, cross: Cross, seed: int) -> Aim:
         membrane=fire == "MEMBRANE" or (fire == "RAW" and generator.random() < 0.3),
         rectified=values.get("rectified") == "yes" or (group != "fire" and generator.random() < 0.2),
         short=values.get("stall") == "drain",
-        streamed=streamed,
+        whole=whole,
         fired=fired,
+        columns=configuration.columns,
+        lanes=configuration.lanes,
     )
 
 
@@ -258,7 +264,7 @@ class Campaign:
             configuration = max(CONFIGURATIONS, key=lambda each: len(candidates[each.name]))
         hole = min(candidates[configuration.name], key=lambda each: (self.tries[each], hash_of(each)))
         self.tries[hole] += 1
-        return seed, configuration, aim_at(*hole, seed)
+        return seed, configuration, aim_at(*hole, seed, configuration)
 
     def write(self, folder: Path, verilog: list[str], seconds: float) -> str:
         """Write log and tables, and return what came out."""

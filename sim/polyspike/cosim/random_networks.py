@@ -23,7 +23,7 @@ _ONE = np.float64(1.0)
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
-    """What a network is to have: a layer that a configuration with `lanes` lanes a column computes in a certain way.
+    """What a network is to have: a layer that a configuration of `columns` times `lanes` computes in a certain way.
 
     How columns are used is the compiler's choice. What is built makes the wanted one likely, and so it is with stalls.
     """
@@ -41,10 +41,12 @@ class Aim:
     rectified: bool = False
     #: Whether windows are as small as can be, so that firing takes longer than adding up.
     short: bool = False
-    #: Whether the window is so large that one of all timesteps does not fit the spike memory of 1024 words.
-    streamed: bool = False
+    #: Where not 0, channels of a source that is seen as a whole, 7 x 7 pixels at once; with enough of them, and
+    #: timesteps, that does not fit the spike memory.
+    whole: int = 0
     #: Width of the counts it fires, and whether they can be negative; None for any.
     fired: tuple[int, bool] | None = None
+    columns: int = 1
     lanes: int = 8
 
 
@@ -267,16 +269,18 @@ class _Aimed(_Builder):
 
     def build_aimed(self, aim: Aim) -> Network:
         self.timesteps = aim.timesteps
-        #: Tiles of output channels, and sizes of output maps, for which columns are used as wanted.
-        tiles = {"positions": (1,), "both": (2,), "channels": (4, 4, 8)}[aim.mapping]
-        channels = aim.lanes * self.pick(*tiles) - self.pick(0, 0, 1, 3)
-        size = self.pick(1, 1, 2) if aim.mapping == "channels" else self.pick(4, 5, 6)
+        # Tiles of output channels, and sizes of output maps, for which columns are used as wanted.
+        tiles = {"positions": 1, "both": 2, "channels": aim.columns}[aim.mapping]
+        channels = aim.lanes * tiles - self.pick(0, 0, 1, 3)
+        size = self.pick(4, 5, 6)
+        if aim.mapping == "channels":
+            size = 2 if aim.short else self.pick(1, 2)
         window = self.pick(1, 1, 2) if aim.short else self.pick(1, 2, 3)
         if not {"shared", "sumpool", "maxpool"}.isdisjoint(aim.kinds):
             window = max(window, 2)
         stride = self.pick(1, 1, 2) if size < 4 else 1
-        if aim.streamed:
-            channels, size, window, stride = 48, 1, 7, 1
+        if aim.whole:
+            channels, size, window, stride = 10 if set(aim.kinds) == {"conv"} else aim.whole, 1, 7, 1
         source = self.source(aim, channels, (size - 1) * stride + window)
         if aim.kinds == ("maxpool",):
             pool = MaxPool("aimed", (source.shape[0], size, size), source.name, (window,) * 2, (stride,) * 2)
@@ -298,10 +302,10 @@ class _Aimed(_Builder):
     def source(self, aim: Aim, channels: int, size: int) -> Node:
         """Add what the layer sees: the input, or a layer behind it."""
         own = not {"depthwise", "sumpool", "maxpool"}.isdisjoint(aim.kinds)
-        inputs = channels if own or aim.streamed else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17)
+        inputs = aim.whole or (channels if own else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17))
         counts = self.format(aim.bits, aim.signed)
         # The input is the same at every timestep, and kept once.
-        direct = not aim.streamed and self.chance(0.5)
+        direct = not aim.whole and self.chance(0.5)
         shape = (inputs, size, size) if direct else (self.pick(1, 2, 3), size, size)
         seen = counts if direct else self.format(self.pick(4, 8), signed=False)
         node: Node = Input(
