@@ -10,12 +10,15 @@ from amaranth.lib.wiring import In
 from cocotb import Param
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from .cocotb_streams import StreamDriver, StreamMonitor, StreamSink, cycle, start, wait
+from .cocotb_streams import PATIENCE, PERIOD_NS, StreamDriver, StreamMonitor, StreamSink, cycle, start, wait
 from .payload import Item, Payload
 from .scoreboard import Scoreboard
 from .streams import BENCH_STALLS, Stalls, stall_matrix
 
 _Option = TypeVar("_Option")
+
+#: For `cocotb.test`: many times what a test of one block takes, in case that the block takes no more items.
+BOUND: dict[str, Any] = {"timeout_time": 5 * PATIENCE * PERIOD_NS, "timeout_unit": "ns"}
 
 #: Cycles in which nothing more may come behind the last expected item.
 _SETTLE = 64

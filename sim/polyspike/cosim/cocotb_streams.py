@@ -80,8 +80,9 @@ class StreamDriver(_StreamPort):
         self._valid.value = 0
 
     async def send(self, items: Iterable[Item]) -> None:
-        """Offer items one after the other; return when the last was taken."""
+        """Offer items one after the other, from the next rising edge on; return when the last was taken."""
         taken = RisingEdge(self._ready)
+        await self._edge
         for item in items:
             if stall := next(self._stalls):
                 self._valid.value = 0
@@ -117,13 +118,14 @@ class StreamSink(_StreamPort):
         self._ready.value = 0
 
     async def take(self, count: int) -> None:
-        """Return when so many items were taken; `ready` stays high then.
+        """Take so many items from the next rising edge on; `ready` stays high then.
 
         Raises
         ------
         AssertionError
             An item was not offered within `PATIENCE` cycles.
         """
+        await self._edge
         for taken in range(count):
             if stall := next(self._stalls):
                 self._ready.value = 0

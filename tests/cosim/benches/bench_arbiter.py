@@ -4,7 +4,7 @@ from typing import Any
 
 import cocotb
 
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.scoreboard import Scoreboard
 from polyspike.gateware.arbiter import RoundRobin
 
@@ -12,7 +12,7 @@ INPUTS = 3
 ITEMS = 20
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("i0", "i1", "i2", "o"))
 async def items(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, RoundRobin(16, INPUTS), stalls, seed)

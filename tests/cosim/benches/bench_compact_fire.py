@@ -7,12 +7,12 @@ import cocotb
 
 from cosim.blocks import COMPACT_FIRE
 from gateware.firing import corner_case, meaning, parameter_words, random_case
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.compact_fire import CompactFire
 from polyspike.spec.instructions import FireKind
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("sums", "tag", "words"))
 async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, CompactFire(COMPACT_FIRE), stalls, seed)

@@ -6,14 +6,14 @@ import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from gateware.compacting import CONFIGURATION, Step, dropped, events_of, random_memory, random_step, signed
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import cycle
 from polyspike.gateware.compact_gather import CompactGather
 
 STEPS = 30
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("step", "request", "event"))
 async def events(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, CompactGather(CONFIGURATION), stalls, seed)

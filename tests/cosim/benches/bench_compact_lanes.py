@@ -7,7 +7,7 @@ import cocotb
 
 from gateware.adding import CLIMB, LARGEST, Event, Pass, bank_words, climb, random_bank
 from gateware.compacting import CONFIGURATION, LANES, MODES, corner_sums, random_passes, random_sum, total_of
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.compact_lanes import CompactLanes
 from polyspike.spec.instructions import PassMode
 
@@ -18,7 +18,7 @@ def compact(event: Event) -> Event:
     return {**{name: event[name] for name in ("row", "slot", "add", "last")}, **code}
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("event", "sums"))
 async def sums(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, CompactLanes(CONFIGURATION), stalls, seed)

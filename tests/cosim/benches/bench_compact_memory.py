@@ -10,14 +10,14 @@ from cocotb.triggers import FallingEdge
 
 from cosim.blocks import COMPACT_MEMORY
 from cosim.memory_model import MemoryModel
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import cycle
 from polyspike.gateware.compact_memory import CompactMemory
 
 ACCESSES = 25
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("write0", "host_write", "read0", "host_read"))
 async def accesses(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, CompactMemory(COMPACT_MEMORY), stalls, seed)

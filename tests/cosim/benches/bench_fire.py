@@ -7,7 +7,7 @@ import cocotb
 
 from cosim.blocks import FIRE
 from gateware.firing import Case, case_of, corner_case, extremes, meaning, parameter_words, random_case
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.fire import Fire
 from polyspike.spec.instructions import FireKind
 
@@ -27,7 +27,7 @@ def spoil(bench: Bench, total: int) -> int:
     return total & 0x1FF | bench.random.randint(-(1 << 14), (1 << 14) - 1) << 9
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("sums", "tag", "words"))
 async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Fire(FIRE), stalls, seed)

@@ -5,11 +5,11 @@ from typing import Any
 import cocotb
 
 from gateware.gathering import CONFIGURATION, NARROW, WHOLE, WIDE, corner_words, events_of, random_words
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.gather import Gather
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("fetched", "event"))
 async def events(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Gather(CONFIGURATION), stalls, seed)

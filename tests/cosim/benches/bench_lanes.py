@@ -20,11 +20,11 @@ from gateware.adding import (
     random_sum,
     sums_of,
 )
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.lanes import Lanes
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("event", "sums"))
 async def sums(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Lanes(LANES), stalls, seed)

@@ -8,7 +8,7 @@ from cocotb.triggers import Timer
 
 from cosim.blocks import MEMORY
 from cosim.memory_model import MemoryModel
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.gateware.spike_memory import READ_LATENCY, SpikeMemory
 
@@ -16,7 +16,7 @@ ACCESSES = 16
 COLUMNS = range(MEMORY.columns)
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("write", "host_write", "read", "host_read"))
 async def accesses(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     writers, readers = [f"write{column}" for column in COLUMNS], [f"read{column}" for column in COLUMNS]

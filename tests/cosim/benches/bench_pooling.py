@@ -9,7 +9,7 @@ import cocotb
 from cosim.blocks import POOLING, Pooling
 from gateware.adding import Bank, Event, Pass, a_pass, bank_words, meaning, random_bank, subs, sums_of
 from gateware.gathering import events_of
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.spec.instructions import PassMode
 
 #: Maxima and elementwise sums, of narrow and wide counts, and counts of either sign.
@@ -38,7 +38,7 @@ def window(generator: random.Random, passes: list[Pass], bank: Bank, taps: int, 
     return words
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("fetched", "sums"))
 async def windows(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Pooling(POOLING), stalls, seed)

@@ -7,7 +7,7 @@ from cocotb.triggers import Timer
 
 from cosim.blocks import SPIKE_WRITER, SpikeWriter
 from gateware.firing import parameter_words, random_case
-from polyspike.cosim.cocotb_bench import Bench, seeds, stall_runs
+from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.cosim.scoreboard import Scoreboard
 from polyspike.gateware.spike_memory import READ_LATENCY
@@ -17,7 +17,7 @@ from polyspike.spec.instructions import FireKind
 HOST = range(56, 64)
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("sums", "tag", "host_write"))
 async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, SpikeWriter(SPIKE_WRITER), stalls, seed)
