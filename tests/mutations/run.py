@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -116,24 +116,29 @@ def module_of(mutation: Mutation) -> str:
 
 
 def gateware_digest() -> str:
-    """Return a digest of all of hw/."""
+    """Return a digest of what a fault can be in, and of what it is made of; boards have tests of their own."""
     digest = hashlib.sha256()
-    for file in sorted((ROOT / "hw").rglob("*.py")):
-        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    for folder in (GATEWARE, Path("hw/polyspike/spec")):
+        for file in sorted((ROOT / folder).glob("*.py")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
-def key_of(tests: Iterable[str], gateware: str, *change: str) -> str:
-    """Return what a result depends on: gateware, the tests with what is beside them for them, and the change."""
+def key_of(test: str, gateware: str, mutation: Mutation | None = None) -> str:
+    """Return what a result depends on: gateware, the test with what is beside it for it, and the fault."""
     digest = hashlib.sha256(gateware.encode())
-    for test in tests:
-        file = ROOT / test.partition("::")[0]
-        helpers = [each for each in sorted(file.parent.rglob("*.py")) if not each.name.startswith("test_")]
-        for each in (file, *helpers):
-            digest.update(test.encode() + b"\0" + each.read_bytes())
-    for part in change:
-        digest.update(b"\0" + part.encode())
+    file = ROOT / test.partition("::")[0]
+    helpers = [each for each in sorted(file.parent.rglob("*.py")) if not each.name.startswith("test_")]
+    for each in (file, *helpers):
+        digest.update(each.read_bytes() + b"\0")
+    if mutation is not None:
+        digest.update(mutation.find.encode() + b"\0" + mutation.replace.encode())
     return digest.hexdigest()[:16]
+
+
+def name_of(mutation: Mutation | None, test: str) -> str:
+    """Return the name of the result of a test."""
+    return f"{test} with {mutation.id if mutation else 'no fault'}"
 
 
 class Results:
@@ -167,7 +172,7 @@ def baseline(test: str, module: str, results: Results, gateware: str) -> Outcome
     MutationError
         It fails.
     """
-    name, key = f"without a fault: {test}", key_of([test], gateware)
+    name, key = name_of(None, test), key_of(test, gateware)
     outcome = results.get(name, key)
     if outcome is None:
         outcome = run_tests(None, test, module, _SLOWEST)
@@ -175,6 +180,16 @@ def baseline(test: str, module: str, results: Results, gateware: str) -> Outcome
             raise MutationError(f"{outcome.caught_by} fails without any fault: {outcome.message}")
         results.put(name, key, outcome)
         print(f"{test} passes without a fault ({outcome.seconds:.1f} s)", flush=True)
+    return outcome
+
+
+def kept(mutation: Mutation, results: Results, gateware: str) -> Outcome | None:
+    """Return what is known of a mutation: the outcome of the first test that catches it, or of the last one."""
+    outcome = None
+    for test in mutation.tests:
+        outcome = results.get(name_of(mutation, test), key_of(test, gateware, mutation))
+        if outcome is None or outcome.caught_by:
+            break
     return outcome
 
 
@@ -192,8 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{each.id}: {each.fault}")
         return 0
     results, gateware = Results(_KEPT), gateware_digest()
-    keys = {each.id: key_of(each.tests, gateware, each.find, each.replace) for each in MUTATIONS}
-    todo = [each for each in chosen if options.again or results.get(each.id, keys[each.id]) is None]
+    todo = [each for each in chosen if options.again or kept(each, results, gateware) is None]
     print(f"{len(chosen)} mutations, {len(todo)} to run", flush=True)
 
     lock = threading.Lock()
@@ -202,25 +216,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with lock:
             return max(_PATIENCE, int(_FACTOR * baseline(test, module, results, gateware).seconds))
 
-    def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
+    def run_test(mutation: Mutation, test: str) -> Outcome:
         module = module_of(mutation)
+        # A test that is named by itself takes long, and so do the simulators that it starts.
+        patience = enough(test, module) if "::" in test else _PATIENCE
+        while True:
+            outcome = run_tests(mutation, test, module, patience)
+            needed = 0 if outcome.caught_by is None else enough(outcome.caught_by, module)
+            if outcome.how != "hung" or needed <= patience:
+                return outcome
+            patience = needed
+
+    def run_one(mutation: Mutation) -> tuple[Mutation, Outcome]:
         for test in mutation.tests:
-            # A test that is named by itself takes long, and so do the simulators that it starts.
-            patience = enough(test, module) if "::" in test else _PATIENCE
-            while True:
-                outcome = run_tests(mutation, test, module, patience)
-                if outcome.caught_by is None:
-                    break
-                needed = enough(outcome.caught_by, module)
-                if outcome.how == "failed" or needed <= patience:
-                    return mutation, outcome
-                patience = needed
+            name, key = name_of(mutation, test), key_of(test, gateware, mutation)
+            outcome = None if options.again else results.get(name, key)
+            if outcome is None:
+                outcome = run_test(mutation, test)
+                with lock:
+                    results.put(name, key, outcome)
+            if outcome.caught_by:
+                break
         return mutation, outcome
 
     with ThreadPoolExecutor(options.jobs) as pool:
         try:
             for mutation, outcome in pool.map(run_one, todo):
-                results.put(mutation.id, keys[mutation.id], outcome)
                 print(
                     f"{mutation.id}: {outcome.caught_by or 'SURVIVED'} ({outcome.how}, {outcome.seconds:.1f} s)",
                     flush=True,
@@ -229,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # After an error, or Ctrl-C, nothing new is begun.
             pool.shutdown(cancel_futures=True)
 
-    outcomes = {each: results.get(each.id, keys[each.id]) for each in MUTATIONS}
+    outcomes = {each: kept(each, results, gateware) for each in MUTATIONS}
     known = {each: outcome.caught_by for each, outcome in outcomes.items() if outcome is not None}
     if len(known) == len(MUTATIONS):
         write_report(known, {each for each, outcome in outcomes.items() if outcome and outcome.how == "hung"})
