@@ -17,6 +17,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
+FORMAL_ARGS ?=
 COSIM_ARGS ?=
 MUTATIONS_ARGS ?=
 
@@ -25,7 +26,7 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -57,6 +58,9 @@ lint: $(READY) ## Linter, formatting and types
 # One thread a worker: two workers on two cores would otherwise fight over them.
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+formal: $(READY) ## Proofs about the gateware; writes docs/verification/proofs.md and proofs.json
+	@$(BIN)/python -m polyspike.formal --write docs/verification $(FORMAL_ARGS)
 
 cosim-long: $(READY) ## 1,000 random programs against the golden model, functional coverage (docs/verification); resumable
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/cosim/long_run.py $(COSIM_ARGS)
