@@ -150,6 +150,8 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
     values = dict(zip(next(each for each in GROUPS if each.name == group).axes, cross, strict=True))
     fire = values["fire"]
     timesteps = {"1": 1, "2": 2, "3 or more": 3}.get(values.get("timesteps", ""), generator.choice((1, 2, 3)))
+    if "MAXIMUM" in cross:
+        timesteps = 1
     mapping = values.get("mapping", "one column")
     if mapping == "one column":
         mapping = generator.choice(("channels", "positions"))
@@ -203,6 +205,7 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
         membrane=fire == "MEMBRANE" or (fire == "RAW" and generator.random() < 0.3),
         rectified=values.get("rectified") == "yes" or (group != "fire" and generator.random() < 0.2),
         short=values.get("stall") == "drain",
+        deep=fire != "SPIKE" and mapping != "channels" and configuration.columns > 1 and generator.random() < 0.8,
         whole=whole,
         fired=fired,
         columns=configuration.columns,

@@ -41,6 +41,9 @@ class Aim:
     rectified: bool = False
     #: Whether windows are as small as can be, so that firing takes longer than adding up.
     short: bool = False
+    #: Whether windows are so large that adding up takes longer than writing 32-bit values of all columns; otherwise the
+    #: compiler does not let them divide positions.
+    deep: bool = False
     #: Where not 0, channels of a source that is seen as a whole, 7 x 7 pixels at once; with enough of them, and
     #: timesteps, that does not fit the spike memory.
     whole: int = 0
@@ -278,6 +281,9 @@ class _Aimed(_Builder):
         window = self.pick(1, 1, 2) if aim.short else self.pick(1, 2, 3)
         if not {"shared", "sumpool", "maxpool"}.isdisjoint(aim.kinds):
             window = max(window, 2)
+        if aim.deep:
+            own = not {"depthwise", "sumpool"}.isdisjoint(aim.kinds)
+            window = (9 if aim.bits == 4 else 6) if own else 3
         stride = self.pick(1, 1, 2) if size < 4 else 1
         if aim.whole:
             channels, size, window, stride = 10 if set(aim.kinds) == {"conv"} else aim.whole, 1, 7, 1
@@ -302,7 +308,9 @@ class _Aimed(_Builder):
     def source(self, aim: Aim, channels: int, size: int) -> Node:
         """Add what the layer sees: the input, or a layer behind it."""
         own = not {"depthwise", "sumpool", "maxpool"}.isdisjoint(aim.kinds)
-        inputs = aim.whole or (channels if own else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17))
+        inputs = aim.whole or (
+            channels if own else 33 if aim.deep else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17)
+        )
         counts = self.format(aim.bits, aim.signed)
         # The input is the same at every timestep, and kept once.
         direct = not aim.whole and self.chance(0.5)
