@@ -17,16 +17,16 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
+FORMAL_ARGS ?=
 COSIM_ARGS ?=
 MUTATIONS_ARGS ?=
-FORMAL_ARGS ?=
 
 # The board of `make bitstream`, and the boards of `make bitstreams`, quick ones first.
 BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test cosim-long formal mutations lint bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -59,14 +59,14 @@ lint: $(READY) ## Linter, formatting and types
 test: lint ## Linters, types and the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
+formal: $(READY) ## Proofs about the gateware; writes docs/verification/proofs.md and proofs.json
+	@$(BIN)/python -m polyspike.formal --write docs/verification $(FORMAL_ARGS)
+
 cosim-long: $(READY) ## 1,000 random programs against the golden model, functional coverage (docs/verification); resumable
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/cosim/long_run.py $(COSIM_ARGS)
 
 mutations: $(READY) ## Plant faults in the gateware and see which tests notice (docs/verification/mutations.md)
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutations.run $(MUTATIONS_ARGS)
-
-formal: $(READY) ## Proofs about the gateware; writes docs/verification/proofs.md and proofs.json
-	@$(BIN)/python -m polyspike.formal --write docs/verification $(FORMAL_ARGS)
 
 bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)

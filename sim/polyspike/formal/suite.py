@@ -66,11 +66,10 @@ def document(results: Iterable[Result]) -> tuple[str, str]:
 # Proofs
 
 Written by `make formal` (`python -m polyspike.formal`); what each claim says exactly is in `sim/polyspike/formal`.
-Yosys makes an SMT model of a block and its properties, and Z3 decides. *Induction* proves for all time: the
-properties hold in the first k cycles, and any k cycles in which they hold are followed by another one. *Bounded* looks
-at every behaviour of so many cycles from reset on, and says nothing about later ones. Properties count assertions,
-those about a block's inside included, which an induction needs. Seconds are
-the processor's, on one core.
+Yosys makes an SMT model of a block and its properties, and Z3 decides. Each holds for all time, whatever the inputs do
+within the block's contract: by *induction*, it holds in the first cycles, and any k cycles in which it does are
+followed by another one. Properties count assertions, those about a block's inside included, which an induction needs.
+Widths and depths are those of `configurations.py` where none are given. Seconds are the processor's, on one core.
 
 {table(listed)}
 {len(listed)} proofs of {properties} properties, in {seconds:.0f} seconds of one core.
