@@ -173,7 +173,7 @@ WEIGHTS = Format(
         Field("shared", 1, "all taps use the same weight rows: the window is summed before it is weighted"),
         Field("wide", 1, "0: 16 counts of 4 bits a word; 1: 8 counts of 8 bits"),
         Field("positive", 8, "largest code that is a positive count; larger codes are negative"),
-        Field("shift", 3, "every product is shifted left by this"),
+        Field("shift", 3, "every product is shifted left by this; 0 with MAXIMUM"),
     ),
 )
 OUTPUT = Format(
@@ -208,7 +208,7 @@ FIRE = Format(
         Field("kind", 2, "FireKind"),
         Field("params", 16, "first channel in the parameter memory"),
         Field("wide", 1, "0: counts are written with 4 bits; 1: with 8 bits"),
-        Field("n_neg", 8, "most negative spikes a timestep"),
+        Field("n_neg", 8, "most negative spikes a timestep, at most 8 where counts have 4 bits, 128 where they have 8"),
         Field("n_pos", 8, "most positive spikes a timestep"),
         Field("rectified", 1, "negative spikes only as far as they take back positive ones"),
     ),
