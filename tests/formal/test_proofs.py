@@ -76,7 +76,7 @@ def test_stream_rules_are_proven_of_every_block_that_makes_streams() -> None:
         ("Buffer: stream", buffer, "Buffer", "sync += spared.eq(1)", "sync += self.o.p.eq(0)", "o_payload_holds", True),
         (
             *("FrameDecoder: acc", link, "FrameDecoder"),
-            *("[self.rx.ready.eq(1), crc.valid.eq(byte)]", "[self.rx.ready.eq(1)]", "notices_a_wrong_byte", False),
+            *("crc.valid.eq(byte & framed)", "crc.valid.eq(byte & fills)", "notices_a_wrong_byte", False),
         ),
     ],
     ids=["fire", "buffer", "arbiter", "stream", "link"],

@@ -97,6 +97,11 @@ def decoder(configuration: Configuration, *, delivers: bool) -> Properties:
     p.always("takes_the_payload", inside.state("PAYLOAD") == in_payload)
     p.always("takes_the_crc", inside.state("CRC") == in_crc)
     p.always("checks_at_the_end", inside.state("CHECK") == judging)
+    # What it knows of that in registers of their own.
+    p.always("knows_that_it_checks", inside["checking"] == judging)
+    p.always("knows_what_goes_into_the_ring", inside["fills"] == (in_header | in_payload))
+    p.always("knows_what_is_summed", inside["framed"] == (busy | judging))
+    p.always("knows_the_last_byte", ~busy | (inside["last"] == (inside["left"] == 1)))
     until = Mux(in_header, header, Mux(in_payload, length, length + crc_size))
     p.always("knows_what_is_left", ~busy | ((inside["left"] == until - number) & (number < until)))
     p.always("knows_the_command", ~busy | (number <= command) | (inside["writes"] == writes))
@@ -188,6 +193,10 @@ def _deliver(
     p.always("keeps_what_was_accepted", pending == distance(sound, first) + fetched + offered)
     p.always("stores_the_frame", distance(end, sound) == stored)
     p.always("ring_is_in_order", distance(sound, first) + stored < size)
+    # Room is told a cycle ahead.
+    following_end = Mux(inside["write"].en, end + 2, end + 1)[: len(end)]
+    p.always("room_is_told", inside["room"] == ~p.past(following_end == first))
+    p.always("room_is_there", ~inside["room"] | (distance(end, first) != size - 1))
     in_ring = ahead >= fetched + offered
     row = inside.row("ring", at)
     p.always("follows_one", ~(following | accepted) | chosen)
@@ -200,6 +209,7 @@ def _deliver(
     p.always("gives_up_on_what_is_not", following | ~chosen | accepted)
 
     # It never gets stuck: with the sound frames taken there is room for another one, and they are offered.
-    p.always("takes_a_frame_when_drained", (first != sound) | block.rx.ready | judging)
+    drained = first == sound
+    p.always("takes_a_frame_when_drained", ~(drained & p.past(drained)) | block.rx.ready | judging)
     p.always("offers_what_is_sound", ~p.past(first != sound) | fetched | offered)
     p.always("offers_what_was_fetched", ~p.past(fetched) | offered)
