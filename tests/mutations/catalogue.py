@@ -1207,11 +1207,11 @@ MUTATIONS = (
     ),
     Mutation(
         COMPACT_FIRE,
-        "nibble-packed-twice",
+        "sums-not-awaited",
         Kind.MISSED_STALL,
-        "a nibble is packed again while sums are being collected",
-        "with m.If(~(last_nibble & collecting)):",
-        "with m.If(1):",
+        "the first lane is done with although sums of the tile are still to come",
+        "with m.If(last_nibble & ~collecting):",
+        "with m.If(last_nibble):",
     ),
     Mutation(
         COMPACT_MEMORY,
