@@ -465,7 +465,7 @@ def test_how_far_behind_and_ahead() -> None:
         for distance in (-127, -64, -2, -1):
             sequence = 100 + distance & 255
             assert await bench.request(sequence, Command.WRITE, **write_fields([1])) == (sequence, Status.OK, [])
-        for distance in (1, 2, 64, 127):
+        for distance in (1, 2, 64, 127, 128):
             sequence = 100 + distance & 255
             for command, fields in ((Command.WRITE, write_fields([1])), (Command.READ, {"count": 1}), (9, {})):
                 await bench.send(frames.request(SESSION, sequence, command, **fields))
