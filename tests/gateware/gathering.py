@@ -23,7 +23,8 @@ def random_word(generator: random.Random, weights: dict[str, int], density: floa
     if weights["mode"] != PassMode.BROADCAST:
         marks = int(marks != 0)
     word = sum(code << (bits * index) for index, code in enumerate(codes))
-    return {"word": word, "marks": marks, "row": generator.randint(0, 5000), "sub": generator.randint(0, 7)}
+    row, sub = generator.randint(0, 5000), generator.randint(0, 7)
+    return {"word": word, "marks": marks, "several": int(marks.bit_count() > 1), "row": row, "sub": sub}
 
 
 def events_of(items: list[dict[str, int]], passes: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -56,7 +57,7 @@ def word_of(codes: list[int], weights: dict[str, int], **fields: int) -> dict[st
     if weights["mode"] != PassMode.BROADCAST:
         marks = int(marks != 0)
     word = sum(code << (bits * index) for index, code in enumerate(codes))
-    return {"word": word, "marks": marks, "sub": 0, **fields}
+    return {"word": word, "marks": marks, "several": int(marks.bit_count() > 1), "sub": 0, **fields}
 
 
 def corner_words(passes: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -87,6 +88,6 @@ def random_words(generator: random.Random, passes: list[dict[str, int]], count: 
         word = random_word(generator, passes[slot], generator.choice([0.1, 0.5, 1.0]))
         word["last"] = int(not word["marks"] or index % 7 == 0)
         if word["last"] and index % 14 == 0:
-            word["word"] = word["marks"] = 0
+            word["word"] = word["marks"] = word["several"] = 0
         words.append({**word, "slot": slot})
     return words

@@ -105,6 +105,7 @@ def expected(
                             marks = int(word != 0 or mode == PassMode.MAXIMUM)
                         closing = slot == len(passes) - 1
                         entry = {"word": word, "marks": marks, "row": row, "slot": slot, "sub": sub % 8, "last": 0}
+                        entry["several"] = int(marks.bit_count() > 1)
                         if found and not found[-1]["marks"]:
                             found.pop()
                         found.append(entry)
@@ -234,8 +235,8 @@ def test_one_word_a_cycle_within_a_tap() -> None:
             fetched.extend([cycle] if word else [])
 
     run(unit, feed)
-    assert requests == [6 + 4 * tap + word for tap in range(9) for word in range(2)]
-    assert fetched == [cycle + READ_LATENCY + 3 for cycle in requests]
+    assert requests == [7 + 4 * tap + word for tap in range(9) for word in range(2)]
+    assert fetched == [cycle + READ_LATENCY + 4 for cycle in requests]
 
 
 @pytest.mark.parametrize("words", [1, 3])

@@ -37,7 +37,8 @@ def test_events(stall: str, other: dict[str, int]) -> None:
 
 def test_one_event_a_cycle_without_gaps_between_words() -> None:
     unit = Gather(CONFIGURATION)
-    items = [{"word": 0x0300_0000_0000_0020, "marks": 0x4002, "row": 0}, {"word": 1, "marks": 1, "row": 16}] * 5
+    two = {"word": 0x0300_0000_0000_0020, "marks": 0x4002, "several": 1, "row": 0}
+    items = [two, {"word": 1, "marks": 1, "row": 16}] * 5
     valid: list[int] = []
 
     async def feed(ctx: Any) -> None:
@@ -51,5 +52,5 @@ def test_one_event_a_cycle_without_gaps_between_words() -> None:
             valid.append(int(event))
 
     run(unit, feed, watch)
-    # Latency: the word is taken in cycle 0, its first event is offered in cycle 2; then 15 events in 15 cycles.
-    assert valid[:18] == [0, 0] + [1] * 15 + [0]
+    # Latency: the word is taken in cycle 0, its first event is offered in cycle 3; then 15 events in 15 cycles.
+    assert valid[:19] == [0, 0, 0] + [1] * 15 + [0]

@@ -58,23 +58,26 @@ class Column(wiring.Component):
         for block, enable in ((lanes, self.write_weights), (fire, self.write_params)):
             m.d.comb += [block.write.eq(self.write), block.write_enable.eq(enable)]
 
+        # Positions come from afar, and results go far: no path leads out of the column but from a register.
+        m.submodules.arriving = arriving = Buffer(layouts.item(self.configuration))
+        m.submodules.leaving = leaving = Buffer(layouts.spike_write(self.configuration))
+        connect(m, flipped(self.item), arriving.i)
+        connect(m, fire.words, leaving.i)
+        connect(m, leaving.o, flipped(self.words))
         items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
         m.submodules.items = items
         m.d.comb += [
-            items.w_data.eq(self.item.p),
-            items.w_en.eq(self.item.valid),
-            self.item.ready.eq(items.w_rdy),
+            items.w_data.eq(arriving.o.p),
+            items.w_en.eq(arriving.o.valid),
+            arriving.o.ready.eq(items.w_rdy),
             fetch.item.p.eq(items.r_data),
             fetch.item.valid.eq(items.r_rdy),
             items.r_en.eq(fetch.item.ready),
         ]
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
-        m.submodules.events = events = Buffer(layouts.event(self.configuration))
-        connect(m, gather.event, events.i)
-        connect(m, events.o, lanes.event)
+        connect(m, gather.event, lanes.event)
         connect(m, lanes.sums, fire.sums)
-        connect(m, fire.words, flipped(self.words))
         m.d.comb += [fetch.word.eq(self.word), fetch.word_valid.eq(self.word_valid)]
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
@@ -87,10 +90,11 @@ class Column(wiring.Component):
             tags.r_en.eq(fire.tag.ready),
         ]
 
-        # A sum counts from its tag until its last word leaves the fire unit.
+        # A sum counts from its tag until its last word leaves the fire unit; an offered word, until it is taken.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        m.d.comb += self.idle.eq((items.level == 0) & ~fetch.working & (under_way == 0) & fire.empty)
+        nothing_in_front = ~arriving.o.valid & (items.level == 0) & ~fetch.working
+        m.d.comb += self.idle.eq(nothing_in_front & (under_way == 0) & fire.empty & ~leaving.o.valid)
 
         # In registers first, and counted a cycle later.
         waiting, adding, idle, port = Signal(), Signal(), Signal(), Signal()
@@ -99,8 +103,7 @@ class Column(wiring.Component):
             adding.eq(lanes.event.valid & lanes.event.ready & lanes.event.p.add),
             idle.eq(self.idle),
             port.eq(fetch.request.valid & ~fetch.request.ready),
-            self.activity.word.eq(fetch.read_word),
-            self.activity.zero_word.eq(fetch.zero_word),
         ]
+        m.d.comb += [self.activity.word.eq(fetch.read_word), self.activity.zero_word.eq(fetch.zero_word)]
         m.d.comb += layouts.classify(self.activity, adding, waiting, idle, port)
         return m

@@ -10,6 +10,7 @@ from polyspike.spec.memory import Space
 from polyspike.spec.registers import COUNTERS
 
 from . import layouts
+from .buffer import Buffer
 from .column import Column
 from .compact_column import CompactColumn
 from .compact_memory import CompactMemory
@@ -34,10 +35,10 @@ class Engine(wiring.Component):
     the next one starts with the next `first`, and whoever asks may write to other spaces in between. Register
     INPUT_LAYOUT tells how payloads are unpacked.
 
-        Rate: a word a cycle while nobody else wants the spike memory, a word in 18 to 35 cycles to INPUT, a read every
+    Rate: a word a cycle while nobody else wants the spike memory, a word in 18 to 35 cycles to INPUT, a read every
     READ_LATENCY + 2 cycles, 4 where the configuration is compact, and an access to a register as `Registers` says. A
-    write is in the spike memory two cycles after its transfer (to INPUT, by then), before a later read sees it, and in
-    the other memories at most a cycle a column later.
+    write is in the spike memory three cycles after its transfer (to INPUT, one), two where the configuration is
+    compact, before a later read sees it, and in the other memories at most a cycle a column later.
 
     Members
     -------
@@ -101,7 +102,9 @@ class Engine(wiring.Component):
             connect(m, getattr(sequencer, f"item{index}"), column.item)
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))
-        m.d.comb += sequencer.idle.eq(Cat(column.idle for column in columns))
+        # What several columns say of themselves comes from afar, and goes through registers.
+        domain = m.d.sync if configuration.columns > 1 else m.d.comb
+        domain += sequencer.idle.eq(Cat(column.idle for column in columns))
 
         self._host(m, sequencer, spikes, columns)
         return m
@@ -115,6 +118,13 @@ class Engine(wiring.Component):
     ) -> None:
         """Execute the host's reads and writes, one word each."""
         request, response = self.request, self.response
+        written, under_way = spikes.host_write, Signal()
+        if not self.configuration.compact:
+            # A write waits in front of the memory, so that no path leads from its arbiter to whoever asks.
+            m.submodules.written = buffer = Buffer(layouts.spike_write(self.configuration))
+            connect(m, buffer.o, spikes.host_write)
+            written = buffer.i
+            m.d.comb += under_way.eq(buffer.o.valid)
         space, address, word = request.p.space, request.p.address, request.p.data
         writing = request.valid & request.p.write
         # A read waits until its word has been handed over; reads of the host are rare.
@@ -152,18 +162,20 @@ class Engine(wiring.Component):
             registers.access.p.address.eq(address),
             registers.access.p.data.eq(word),
             self.divisor.eq(registers.divisor),
-            spikes.host_write.p.address.eq(address),
-            spikes.host_write.p.data.eq(word),
-            spikes.host_write.p.mask.eq(0b11),
+            written.p.address.eq(address),
+            written.p.data.eq(word),
+            written.p.mask.eq(0b11),
             spikes.host_read.p.eq(address),
             response.valid.eq(answered),
         ]
         with m.Switch(space):
             with m.Case(Space.SPIKES):
                 m.d.comb += [
-                    spikes.host_write.valid.eq(writing),
-                    spikes.host_read.valid.eq(reading),
-                    request.ready.eq(Mux(request.p.write, spikes.host_write.ready, spikes.host_read.ready & ~waiting)),
+                    written.valid.eq(writing),
+                    spikes.host_read.valid.eq(reading & ~under_way),
+                    request.ready.eq(
+                        Mux(request.p.write, written.ready, spikes.host_read.ready & ~waiting & ~under_way)
+                    ),
                 ]
             with m.Case(Space.REGISTERS):
                 m.d.comb += [
@@ -178,14 +190,14 @@ class Engine(wiring.Component):
                     unpacker.parts.p.address.eq(address),
                     unpacker.parts.p.count.eq(request.p.mask),
                     unpacker.parts.p.first.eq(request.p.first),
-                    unpacker.words.ready.eq(spikes.host_write.ready),
+                    unpacker.words.ready.eq(written.ready),
                 ]
                 with m.Case(Space.INPUT):
                     m.d.comb += [
                         unpacker.parts.valid.eq(writing),
                         request.ready.eq(unpacker.parts.ready),
-                        spikes.host_write.valid.eq(unpacker.words.valid),
-                        spikes.host_write.p.eq(unpacker.words.p),
+                        written.valid.eq(unpacker.words.valid),
+                        written.p.eq(unpacker.words.p),
                     ]
             with m.Default():
                 m.d.comb += request.ready.eq(1)
@@ -203,9 +215,12 @@ class Engine(wiring.Component):
 
     def _steps(self, m: Module, sequencer: Sequencer, columns: list[Column | CompactColumn]) -> Cat:
         """Return how much each counter goes up."""
-        # Columns say a cycle later what they did, and a cycle later it is added up.
-        running, was_running = Signal(), Signal()
-        m.d.sync += [running.eq(sequencer.running), was_running.eq(running)]
+        # Columns say a cycle later what they did; when it has come here, it is added up in the next cycle.
+        came, running, was_running = Signal(), Signal(), Signal()
+        activity = Signal(data.ArrayLayout(layouts.ACTIVITY, len(columns)))
+        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain += [came.eq(sequencer.running), activity.eq(Cat(column.activity for column in columns))]
+        m.d.sync += [running.eq(came), was_running.eq(running)]
         steps = []
         for register in COUNTERS:
             step = Signal(range(len(columns) + 1), name=f"{register.name.lower()}_step")
@@ -215,7 +230,7 @@ class Engine(wiring.Component):
                 source = {"EVENTS": "event", "WORDS": "word", "ZERO_WORDS": "zero_word"}.get(
                     register.name, register.name.lower()
                 )
-                marks = [getattr(column.activity, source) for column in columns]
+                marks = [getattr(activity[index], source) for index in range(len(columns))]
                 m.d.sync += step.eq(sum(marks[1:], marks[0]))
             steps.append(Mux(was_running, step, 0))
         return Cat(steps)

@@ -11,6 +11,7 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, FireKind, PassMode
 
 from . import layouts
+from .gather import several
 
 
 def step_layout(configuration: Configuration) -> data.StructLayout:
@@ -254,7 +255,7 @@ class Fetch(wiring.Component):
     Words that are all zero are dropped here, so that a column never spends a cycle of its lanes on them; a queue of
     `configuration.prefetch` words hides their fetch.
 
-    Rate: that of the walk while granted. Latency: 6 cycles from `item` to the first `request`, 3 from `word` to
+    Rate: that of the walk while granted. Latency: 7 cycles from `item` to the first `request`, 4 from `word` to
     `fetched`.
 
     Members
@@ -266,8 +267,8 @@ class Fetch(wiring.Component):
     fetched : ``Out(stream.Signature(fetched(configuration)))``, words with something in them, and each sum's last
     tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, in the order of the sums
     working : ``Out(1)``, high from taking an item until its last fetch
-    read_word : ``Out(1)``, high for each word that has come
-    zero_word : ``Out(1)``, high for each word that was dropped
+    read_word : ``Out(1)``, a register: high for each word that has come, 2 cycles later
+    zero_word : ``Out(1)``, likewise, for each of them that was dropped or only ends a sum
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -306,18 +307,20 @@ class Fetch(wiring.Component):
         room = Signal()  # there was a credit more than one in the cycle before
         m.d.sync += room.eq(credits > 1)
         # Addresses wait in a queue of their own, which can lie beside the spike memory, far from the walk and from what
-        # is known of their words. So nothing goes from here to the memory's arbiter and back within a cycle. Credits
-        # keep both queues from overflowing. A step without a word fetches one all the same, so that words and what is
-        # known of them stay in step.
+        # is known of their words. So nothing goes from here to the memory's arbiter and back within a cycle, and
+        # the way there has a register. Credits keep both queues from overflowing. A step without a word fetches one
+        # all the same, so that words and what is known of them stay in step.
         shape = step_layout(configuration)
         addresses = fifo.SyncFIFOBuffered(width=len(walk.step.p.address), depth=prefetch + 1)
         known = fifo.SyncFIFOBuffered(width=shape.size, depth=prefetch + 1)
         m.submodules.addresses, m.submodules.known = addresses, known
         arrived, word, valid = data.View(shape, known.r_data), Signal(WORD_BITS), Signal()
+        asked, asking = Signal.like(walk.step.p.address), Signal()
+        m.d.sync += [asked.eq(walk.step.p.address), asking.eq(walk.step.valid & room)]
         m.d.comb += [
             walk.step.ready.eq(room),
-            addresses.w_data.eq(walk.step.p.address),
-            addresses.w_en.eq(walk.step.valid & room),
+            addresses.w_data.eq(asked),
+            addresses.w_en.eq(asking),
             known.w_data.eq(walk.step.p),
             known.w_en.eq(walk.step.valid & room),
             self.request.p.eq(addresses.r_data),
@@ -325,27 +328,36 @@ class Fetch(wiring.Component):
             addresses.r_en.eq(self.request.ready),
             known.r_en.eq(valid),
         ]
-        # The memory is far away, too.
-        m.d.sync += [word.eq(self.word), valid.eq(self.word_valid)]
+        # The memory is far away, too. (Columns at one port see the same words, and synthesis would have them share one
+        # register, far from most of them, if they did not keep their own words only.)
+        m.d.sync += valid.eq(self.word_valid)
+        with m.If(self.word_valid):
+            m.d.sync += word.eq(self.word)
 
         marks4 = Cat(word.word_select(index, 4).any() for index in range(16))
         marks8 = Cat(word.word_select(index, 8).any() for index in range(8))
         marks = Mux(arrived.mode != PassMode.BROADCAST, 1, Mux(arrived.wide, marks8, marks4))
         useless = arrived.blank | (~word.any() & (arrived.mode != PassMode.MAXIMUM))
-        entry = Signal(layout)
-        m.d.comb += [
-            entry.word.eq(word),
+        # First what is in a word, a cycle later whether there are several counts in it.
+        entry, found, kept = Signal(layout), Signal(layout), Signal()
+        m.d.sync += [
+            found.word.eq(word),
             # A word that goes to the lanes as a whole is one event, whatever is in it; no mark means no event.
-            entry.marks.eq(Mux(useless, 0, marks)),
-            entry.row.eq(arrived.row),
-            entry.slot.eq(arrived.slot),
-            entry.sub.eq(arrived.sub),
-            entry.last.eq(arrived.last),
-            queue.w_data.eq(entry),
-            queue.w_en.eq(valid & (~useless | arrived.last)),
+            found.marks.eq(Mux(useless, 0, marks)),
+            found.row.eq(arrived.row),
+            found.slot.eq(arrived.slot),
+            found.sub.eq(arrived.sub),
+            found.last.eq(arrived.last),
+            kept.eq(valid & (~useless | arrived.last)),
             dropped.eq(valid & useless & ~arrived.last),
             self.read_word.eq(valid & ~arrived.blank),
-            self.zero_word.eq(self.read_word & useless),
+            self.zero_word.eq(valid & ~arrived.blank & useless),
+        ]
+        m.d.comb += [
+            entry.eq(found),
+            entry.several.eq(several(found.marks)),
+            queue.w_data.eq(entry),
+            queue.w_en.eq(kept),
             self.fetched.valid.eq(queue.r_rdy),
             self.fetched.p.eq(queue.r_data),
             queue.r_en.eq(self.fetched.ready),

@@ -6,21 +6,22 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
+from .buffer import Buffer
 
 
 def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
-    """Return the signed count of a code: codes above `positive` are negative."""
-    return Mux(code > positive[:width], code - (1 << width), code)
+    """Return the signed count of a code: codes above `positive` are negative. (A sign bit: nothing is subtracted.)"""
+    return Cat(code[:width], code > positive[:width]).as_signed()
 
 
-def _several(marks: Any) -> Any:
+def several(marks: Any) -> Any:
     """Return whether more than one of some marks is set. (Carry chains would take longer to say.)"""
 
     def pairs(bits: Sequence[Any]) -> Any:
@@ -36,8 +37,7 @@ class Gather(wiring.Component):
     A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
     follows without a gap. A last word without anything in it gives one event that adds nothing.
 
-    Rate: one event a cycle. Latency: 2 cycles from a word to its first event, whose count comes
-    from logic, not from a register.
+    Rate: one event a cycle. Latency: 3 cycles from a word to its first event.
 
     Members
     -------
@@ -75,6 +75,8 @@ class Gather(wiring.Component):
             )
         )
         chosen_valid, place = Signal(), Signal()
+        m.submodules.events = events = Buffer(layouts.event(self.configuration))
+        connect(m, events.o, flipped(self.event))
         finished = Signal()  # no more than one mark is left; a register, for the path back to the queue of words
         weights = layouts.select(m, self.weights, chosen.slot, "weights")
 
@@ -92,18 +94,18 @@ class Gather(wiring.Component):
             Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
         )
 
-        # First the place of a count in its word, then the count.
+        # First the place of a count in its word, then the count. All of it goes on by a register, whatever is in it.
         m.d.comb += [
-            place.eq(~self.event.valid | self.event.ready),
+            place.eq(events.i.ready),
             self.fetched.ready.eq(~busy | (place & finished)),
-            self.event.valid.eq(chosen_valid),
-            self.event.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
-            self.event.p.count.eq(count),
-            self.event.p.word.eq(chosen.word),
-            self.event.p.slot.eq(chosen.slot),
-            self.event.p.sub.eq(chosen.sub),
-            self.event.p.add.eq(chosen.add),
-            self.event.p.last.eq(chosen.last),
+            events.i.valid.eq(chosen_valid),
+            events.i.p.row.eq(chosen.row + Mux(weights.mode == PassMode.BROADCAST, chosen.index, 0)),
+            events.i.p.count.eq(count),
+            events.i.p.word.eq(chosen.word),
+            events.i.p.slot.eq(chosen.slot),
+            events.i.p.sub.eq(chosen.sub),
+            events.i.p.add.eq(chosen.add),
+            events.i.p.last.eq(chosen.last),
         ]
         with m.If(place):
             m.d.sync += [
@@ -117,8 +119,7 @@ class Gather(wiring.Component):
                 chosen.last.eq(current.last & finished),
             ]
             with m.If(busy):
-                m.d.sync += [current.marks.eq(rest), finished.eq(~_several(rest))]
+                m.d.sync += [current.marks.eq(rest), finished.eq(~several(rest))]
         with m.If(self.fetched.ready):
-            m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p)]
-            m.d.sync += finished.eq(~_several(self.fetched.p.marks))
+            m.d.sync += [busy.eq(self.fetched.valid), current.eq(self.fetched.p), finished.eq(~self.fetched.p.several)]
         return m

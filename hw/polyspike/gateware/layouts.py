@@ -138,11 +138,12 @@ def item(configuration: Configuration) -> data.StructLayout:
 def fetched(configuration: Configuration) -> data.StructLayout:
     """Return the layout of a fetched spike word on its way to the gather.
 
-    `marks` has a bit for each nonzero count; `sub` tells which lanes an elementwise or raw word is for; `last` ends
-    the sum of a position and timestep.
+    `marks` has a bit for each nonzero count, `several` says that more than one is set; `sub` tells which lanes an
+    elementwise or raw word is for; `last` ends the sum of a position and timestep.
     """
     return data.StructLayout(
-        {"word": WORD_BITS, "marks": MARKS, "row": row_bits(configuration), "slot": 1, "sub": 3, "last": 1}
+        {"word": WORD_BITS, "marks": MARKS, "several": 1, "row": row_bits(configuration)}
+        | {"slot": 1, "sub": 3, "last": 1}
     )
 
 

@@ -11,7 +11,7 @@ from . import layouts
 from .arbiter import RoundRobin
 
 #: Cycles from a read's transfer to its word.
-READ_LATENCY = 3
+READ_LATENCY = 4
 
 
 class SpikeMemory(wiring.Component):
@@ -20,7 +20,7 @@ class SpikeMemory(wiring.Component):
     Each read port has a copy of the memory of its own, and serves columns `port`, `port + read_ports`, ...; port 0
     serves the host too. Writes go to all copies. Columns that ask for the same word in the same cycle are all served at
     once: those that work on different tiles of one position see the same events, so they ask in step, and the port's
-    bandwidth counts once for all of them. The host always waits for its turn.
+    bandwidth counts once for all of them. The host always waits for its turn, and serves nobody else with it.
 
     Rate: one write and, on each port, one address a cycle. Latency: `READ_LATENCY` cycles from a read's transfer
     to its word; a word can be read in the cycle after its write.
@@ -29,7 +29,8 @@ class SpikeMemory(wiring.Component):
     -------
     write0, write1, ... : ``In(stream.Signature(spike_write(configuration)))``, one a column
     read0, read1, ... : ``In(stream.Signature(address_bits))``, one a column
-    word0, word1, ... : ``Out(64)``, the word a column has read, with word0_valid, word1_valid, ... : ``Out(1)``
+    word0, word1, ... : ``Out(64)``, the word a column has read, with word0_valid, word1_valid, ... : ``Out(1)``;
+        registers of each column's own, halfway between the memory and the column
     host_write : ``In(stream.Signature(spike_write(configuration)))``
     host_read : ``In(stream.Signature(address_bits))``
     host_word : ``Out(64)``; host_word_valid : ``Out(1)``
@@ -89,7 +90,7 @@ class SpikeMemory(wiring.Component):
                     served += [
                         getattr(reading, f"i{place}").ready & other.valid & (reader.payload == other.payload)
                         for place, other in enumerate(readers)
-                        if place != index
+                        if place != index and other is not self.host_read
                     ]
                 m.d.comb += reader.ready.eq(Cat(served).any())
             read = copy.read_port()
@@ -98,14 +99,13 @@ class SpikeMemory(wiring.Component):
             address = Signal.like(reading.o.p.item, name=f"address_of_port{port}")
             m.d.sync += [address.eq(reading.o.p.item), word.eq(read.data)]
             m.d.comb += read.addr.eq(address)
-            m.d.comb += [getattr(self, f"word{column}").eq(word) for column in mine]
             for index, reader in enumerate(readers):
                 on_its_way = reader.valid & reader.ready
                 for stage in range(READ_LATENCY - 1):
                     before, on_its_way = on_its_way, Signal(name=f"on_its_way{stage}_{index}")
                     m.d.sync += on_its_way.eq(before)
-                valid = self.host_word_valid if reader is self.host_read else getattr(self, f"word{mine[index]}_valid")
-                m.d.sync += valid.eq(on_its_way)
-            if port == 0:
-                m.d.comb += self.host_word.eq(word)
+                name = "host_word" if reader is self.host_read else f"word{mine[index]}"
+                m.d.sync += getattr(self, f"{name}_valid").eq(on_its_way)
+                with m.If(on_its_way):
+                    m.d.sync += getattr(self, name).eq(word)
         return m

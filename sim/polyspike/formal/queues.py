@@ -167,7 +167,8 @@ def fetch_credits(configuration: Configuration) -> Properties:
     block = fetch.Fetch(configuration)
     inside = p.block(block, given=hold(p, block, ["layer"]))
     addresses, known, words, credits = (inside[name] for name in ("addresses", "known", "queue", "credits"))
-    arrives, word = inside["valid"], inside["word"]
+    arrives, asking, found = inside["valid"], inside["asking"], inside["found"]
+    kept, dropped = inside["kept"], inside["dropped"]
     # A word comes for each request, behind it.
     asked = Signal(range(configuration.prefetch + 1))
     p.m.d.sync += asked.eq(asked + (block.request.valid & block.request.ready) - block.word_valid)
@@ -175,14 +176,15 @@ def fetch_credits(configuration: Configuration) -> Properties:
     for name in ("addresses", "known", "queue"):
         p.always(f"{name}_finds_room", ~inside[name].w_en | inside[name].w_rdy)
         _knows_its_level(p, name, inside, name)
-    p.always("credits_are_places", credits + known.level + words.level == configuration.prefetch)
-    p.always("what_is_known_waits_for_its_word", known.level == addresses.level + asked + arrives)
+    p.always("credits_are_places", credits + known.level + words.level + kept + dropped == configuration.prefetch)
+    p.always("what_is_known_waits_for_its_word", known.level == asking + addresses.level + asked + arrives)
     p.always("room_is_a_credit", ~inside["room"] | (credits != 0))
     p.always("words_are_known", ~arrives | known.r_rdy)
     # Every word that is fetched becomes an entry or gives its credit back.
-    p.always("words_are_kept_or_dropped", arrives == (words.w_en ^ inside["dropped"]))
-    p.always("last_words_are_kept", ~(arrives & inside["arrived"].last) | words.w_en)
-    p.always("words_with_counts_are_kept", ~(inside["dropped"] & word.any() & ~inside["arrived"].blank))
+    p.always("words_are_kept_or_dropped", p.past(arrives) == (words.w_en ^ dropped))
+    p.always("last_words_are_kept", ~p.past(arrives & inside["arrived"].last) | words.w_en)
+    blank = p.past(inside["arrived"].blank)
+    p.always("words_with_counts_are_kept", ~(dropped & found.word.any() & ~blank))
     return p
 
 

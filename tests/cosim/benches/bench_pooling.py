@@ -34,7 +34,8 @@ def window(generator: random.Random, passes: list[Pass], bank: Bank, taps: int, 
             marks = int(word != 0 or passes[slot]["mode"] == PassMode.MAXIMUM)
             if marks or last:
                 row = generator.choice(list(bank))
-                words.append({"word": word, "marks": marks, "row": row, "slot": slot, "sub": sub, "last": int(last)})
+                common = {"several": 0, "row": row, "slot": slot, "sub": sub}
+                words.append({"word": word, "marks": marks, "last": int(last), **common})
     return words
 
 
@@ -50,7 +51,7 @@ async def windows(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     found = [window(bench.random, passes, bank, taps) for taps in (1, 4, 9, 2, 4)]
     found.append(window(bench.random, passes, bank, 4, lone=True))
     # A window beyond the border of its source: nothing but the end of a sum.
-    found.append([{"word": 0, "marks": 0, "row": 0, "slot": 0, "sub": 0, "last": 1}])
+    found.append([{"word": 0, "marks": 0, "several": 0, "row": 0, "slot": 0, "sub": 0, "last": 1}])
     cocotb.start_soon(bench.driver("fetched").send(list(itertools.chain(*found))))
     expected = [sums_of(events_of(words, passes), passes, bank) for words in found]
     await bench.compare("sums", expected, lambda item: meaning(item, passes))
