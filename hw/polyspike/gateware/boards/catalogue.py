@@ -57,7 +57,7 @@ class Ulx3s25F(Ulx3s):
     name = "ulx3s-25f"
     platform = ULX3S_25F_Platform
     configuration_name = "small"
-    default_clock_hz = 96_000_000
+    default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
 
 
@@ -67,7 +67,7 @@ class Ulx3s12F(Ulx3s):
     name = "ulx3s-12f"
     platform = ULX3S_12F_Platform
     configuration_name = "small"
-    default_clock_hz = 96_000_000
+    default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
 
 
@@ -92,7 +92,7 @@ class Colorlight5A75B(Ecp5Board):
     name = "colorlight-5a-75b"
     platform = Colorlight_5A75B_R70Platform
     configuration_name = "small"
-    default_clock_hz = 96_000_000
+    default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
     link = "3.3 V UART at J19"
     fastest_baud = 3_000_000
@@ -108,7 +108,7 @@ class IceSugarPro(Ecp5Board):
     name = "icesugar-pro"
     platform = ICESugarProPlatform
     configuration_name = "small"
-    default_clock_hz = 96_000_000
+    default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
     link = "USB, iCELink"
     fastest_baud = 1_000_000
@@ -140,7 +140,7 @@ class OrangeCrab25F(OrangeCrab):
     name = "orangecrab-25f"
     platform = OrangeCrabR0_2_25FPlatform
     configuration_name = "small"
-    default_clock_hz = 96_000_000
+    default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
 
 
