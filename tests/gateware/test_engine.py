@@ -49,3 +49,35 @@ def test_reads_of_the_spike_memory(compact: int, cycles: int) -> None:
     assert [later - earlier for earlier, later in itertools.pairwise(writes)] == ([1] * 4 if compact else [1, 2, 1, 1])
     assert [later - earlier for earlier, later in itertools.pairwise(reads)] == [cycles] * 4
     assert got == words
+
+
+@pytest.mark.parametrize("compact", [0, 1])
+def test_a_read_sees_the_write_before_it(compact: int) -> None:
+    """Each word is read back at once, and written over while others wait for their turn at the memory."""
+    unit = Engine(
+        TINY.replace(
+            columns=8 - 7 * compact, compact=compact, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64
+        )
+    )
+    words = [0x0123_4567_89AB_CDEF ^ each for each in range(20)]
+    got: list[int] = []
+
+    async def host(ctx: Any) -> None:
+        ctx.set(unit.response.ready, 1)
+        for number, word in enumerate(words):
+            for write in (1, 0):
+                ctx.set(unit.request.valid, 1)
+                ctx.set(
+                    unit.request.payload, {"space": Space.SPIKES, "write": write, "address": number % 3, "data": word}
+                )
+                ready = 0
+                while not ready:
+                    _, _, ready = await ctx.tick().sample(unit.request.ready)
+            ctx.set(unit.request.valid, 0)
+            answered = 0
+            while not answered:
+                _, _, answered, word = await ctx.tick().sample(unit.response.valid, unit.response.payload)
+            got.append(word)
+
+    run(unit, host)
+    assert got == words

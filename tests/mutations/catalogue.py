@@ -23,7 +23,7 @@ THRESHOLD = Block("Threshold", "fire.py", ("tests/gateware/test_fire.py", _BENCH
 FIRE = Block("Fire", "fire.py", ("tests/gateware/test_fire.py", _BENCH.format("fire"), _BENCH.format("spike_writer")))
 WALK = Block("Walk", "fetch.py", ("tests/gateware/test_fetch.py", _AXI))
 FETCH = Block("Fetch", "fetch.py", ("tests/gateware/test_fetch.py", _AXI))
-COLUMN = Block("Column", "column.py", (_AXI,))
+COLUMN = Block("Column", "column.py", ("tests/gateware/test_column.py", _AXI))
 DEALER = Block("Dealer", "dealer.py", ("tests/gateware/test_sequencer.py", _BENCH.format("dealer")))
 SEQUENCER = Block("Sequencer", "sequencer.py", ("tests/gateware/test_sequencer.py", _BENCH.format("sequencer")))
 ARBITER = Block("RoundRobin", "arbiter.py", (_SHARED, _BENCH.format("arbiter")))
@@ -84,7 +84,7 @@ MUTATIONS = (
         "no-stall",
         Kind.MISSED_STALL,
         "an event is replaced by the next one although the lanes have not taken it",
-        "place.eq(~self.event.valid | self.event.ready)",
+        "place.eq(events.i.ready)",
         "place.eq(1)",
     ),
     Mutation(
@@ -504,8 +504,8 @@ MUTATIONS = (
         "end-of-sum-lost",
         Kind.LOST_DATA,
         "a last word of zeros is dropped, and the sum never ends",
-        "queue.w_en.eq(valid & (~useless | arrived.last))",
-        "queue.w_en.eq(valid & ~useless)",
+        "kept.eq(valid & (~useless | arrived.last))",
+        "kept.eq(valid & ~useless)",
     ),
     Mutation(
         FETCH,
@@ -515,6 +515,14 @@ MUTATIONS = (
         "Mux(arrived.wide, marks8, marks4)",
         "Mux(arrived.wide, marks4, marks8)",
     ),
+    Mutation(
+        FETCH,
+        "several-lost",
+        Kind.LOST_DATA,
+        "of every word only the first count is told",
+        "entry.several.eq(several(found.marks))",
+        "entry.several.eq(0)",
+    ),
     # A column and what deals positions to columns.
     Mutation(
         COLUMN,
@@ -523,6 +531,14 @@ MUTATIONS = (
         "the column says that it is idle while sums are under way",
         " & (under_way == 0) & fire.empty",
         "",
+    ),
+    Mutation(
+        COLUMN,
+        "idle-before-taken",
+        Kind.DROPPED_CONDITION,
+        "the column says that it is idle while its last word waits to be taken",
+        " & ~leaving.o.valid)",
+        ")",
     ),
     Mutation(
         COLUMN,
@@ -824,6 +840,14 @@ MUTATIONS = (
         "steps.append(Mux(was_running, step, 0))",
         "steps.append(step)",
         more_tests=(_TINY,),
+    ),
+    Mutation(
+        ENGINE,
+        "read-overtakes-write",
+        Kind.STALE,
+        "the host reads a word while what it wrote there waits in front of the memory",
+        "under_way.eq(buffer.o.valid)",
+        "under_way.eq(0)",
     ),
     Mutation(
         ENGINE,
