@@ -327,8 +327,8 @@ MUTATIONS = (
         "membrane-not-awaited",
         Kind.MISSED_STALL,
         "the second timestep is fired before the first one's membranes are back",
-        "may_take.eq(~firing & (self.tag.p.first | settled))",
-        "may_take.eq(~firing)",
+        "~take & free & (self.tag.p.first | settled)",
+        "~take & free",
     ),
     Mutation(
         FIRE,

@@ -119,8 +119,8 @@ class Fire(wiring.Component):
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
     Rate: a sum every lanes / fire_width + 1 cycles; at the second and later timesteps of a position it waits until the
-    one before has left the pipeline, because the membrane comes from there. Latency: from a sum to its first word
-    9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+    one before has left the pipeline, because the membrane comes from there. Latency: a cycle until a sum is
+    taken; from there to its first word 9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------
@@ -185,18 +185,19 @@ class Fire(wiring.Component):
         in_flight = Cat(stage.valid for stage in carry).any()
 
         # Take a sum when the register is free. Membranes of the timestep before must be back first.
-        may_take, settled = Signal(), Signal()
-        m.d.sync += settled.eq(~firing & ~in_flight)
-        m.d.comb += [
-            may_take.eq(~firing & (self.tag.p.first | settled)),
-            self.sums.ready.eq(may_take & self.tag.valid),
-            self.tag.ready.eq(may_take & self.sums.valid),
+        # It is told a cycle ahead, because every bit of a sum goes by it.
+        take, settled = Signal(), Signal()
+        free = ~firing | (move & last_group & self.tag.p.first)
+        m.d.sync += [
+            settled.eq(~firing & ~in_flight),
+            take.eq(self.sums.valid & self.tag.valid & ~take & free & (self.tag.p.first | settled)),
         ]
+        m.d.comb += [self.sums.ready.eq(take), self.tag.ready.eq(take)]
         with m.If(move & firing):
             m.d.sync += [group.eq(group + 1), shift.eq(shift.as_value() >> (bits * width))]
             with m.If(last_group):
                 m.d.sync += firing.eq(0)
-        with m.If(may_take & self.sums.valid & self.tag.valid):
+        with m.If(take):
             m.d.sync += [shift.eq(self.sums.p), tag.eq(self.tag.p), firing.eq(1), group.eq(0)]
 
         with m.If(move):

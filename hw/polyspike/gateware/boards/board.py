@@ -77,8 +77,6 @@ class Board(abc.ABC):
     #: More options for synthesis and for place and route.
     synthesis_options: ClassVar[tuple[str, ...]] = ()
     place_options: ClassVar[tuple[str, ...]] = ()
-    #: More of what Amaranth's platform lets one add to the files it writes.
-    overrides: ClassVar[dict[str, str]] = {}
 
     #: Set by the family's class.
     bitstream_suffix: ClassVar[str]
@@ -135,6 +133,10 @@ class Board(abc.ABC):
     def wire(self, m: Module, platform: Any) -> None:  # noqa: B027 - most boards have nothing to add
         """Drive pins that would do harm when left alone."""
 
+    def overrides(self) -> dict[str, str]:
+        """Return what Amaranth's platform is to add to the files it writes, by the names it has for them."""
+        return {}
+
     def files(self, verilog: bool = False) -> dict[str, str]:
         """Return the build's input files by name: netlist of the top, scripts and constraints. Can be called once.
 
@@ -149,7 +151,7 @@ class Board(abc.ABC):
             emit_src=False,
             synth_opts=list(self.synthesis_options),
             debug_verilog=verilog,
-            **self.overrides,
+            **self.overrides(),
         )
         contents = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
         debug = contents.pop("top.debug.v", "")

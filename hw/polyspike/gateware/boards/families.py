@@ -7,6 +7,7 @@ from polyspike.spec import BuildError
 
 from .board import Board, Command
 from .clocks import Clock, Ecp5Clock, GowinClock, Ice40Clock, IntelClock, XilinxClock
+from .floorplan import floorplan
 
 _SYNTHESIS = Command("synthesis", "yosys", ("top.ys",), "synthesis.log")
 
@@ -25,6 +26,10 @@ class Ecp5Board(Board):
         """The FPGA's part number."""
         pins = self.pins
         return f"{pins.device}-{pins.speed}{pins.package}"
+
+    def overrides(self) -> dict[str, str]:
+        """Give memories and multipliers their places where the part is nearly full."""
+        return {"script_after_synth": floorplan(self.configuration)} if self.pins.device.endswith("-85F") else {}
 
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync`."""
@@ -63,8 +68,6 @@ class Ice40Board(Board):
 
     bitstream_suffix = ".bin"
     # No -dsp: every SB_MAC16 is instantiated, and the pass that infers more of them spoils these.
-    # No memory is read where it is written in the same cycle (docs/gateware.md), so block RAM needs no logic for that.
-    overrides: ClassVar[dict[str, str]] = {"script_after_read": "setparam -set COLLISION_X_MASK 1 t:$memrd_v2"}
     #: Whether the board's clock comes in at the pin that belongs to the PLL.
     pll_pad = True
 
@@ -72,6 +75,10 @@ class Ice40Board(Board):
     def device(self) -> str:
         """The FPGA's part number."""
         return f"{self.pins.device}-{self.pins.package}"
+
+    def overrides(self) -> dict[str, str]:
+        """Spare logic: no memory is read where it is written in the same cycle (docs/gateware.md)."""
+        return {"script_after_read": "setparam -set COLLISION_X_MASK 1 t:$memrd_v2"}
 
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync`."""
@@ -187,12 +194,15 @@ class IntelBoard(VendorBoard):
     """A board with an Intel Cyclone V, for Quartus."""
 
     bitstream_suffix = ".sof"
-    overrides: ClassVar[dict[str, str]] = {"add_constraints": "derive_pll_clocks\nderive_clock_uncertainty"}
 
     @property
     def device(self) -> str:
         """The FPGA's part number."""
         return f"{self.pins.device}{self.pins.package}{self.pins.speed}"
+
+    def overrides(self) -> dict[str, str]:
+        """Tell the timing analyzer of the PLL."""
+        return {"add_constraints": "derive_pll_clocks\nderive_clock_uncertainty"}
 
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync`."""
