@@ -62,5 +62,5 @@ def floorplan(configuration: Configuration) -> str:
         return ""
     commands = []
     for cell, site in _sites():
-        commands += [f"select -assert-count 1 c:*.{cell}", f'setattr -set BEL "\\"{site}\\"" c:*.{cell}']
+        commands += [f"select -assert-count 1 c:*.{cell}", f'setattr -set BEL "{site}" c:*.{cell}']
     return "\n".join(commands)
