@@ -1,4 +1,4 @@
-"""The floorplan of `large` on an ECP5-85: memories and multipliers have places of their own, near those of their column."""
+"""The floorplan of `large` on an ECP5-85: memories and multipliers have places of their own, near their column's."""
 
 import re
 
