@@ -129,7 +129,7 @@ def axi_lite(prefix: str = "") -> dict[str, Any]:
 class Transfers(wiring.Component):
     """Carries out commands: streams to memory, runs, memory to stream; and accesses to the engine's registers.
 
-    Rate: a word a cycle in, a word every 7 cycles out.
+    Rate: a word a cycle in, a word every 8 cycles out.
 
     Members
     -------
@@ -272,7 +272,7 @@ class Transfers(wiring.Component):
 class AxiEngine(wiring.Component):
     """`Engine` behind AXI4-Lite and AXI4-Stream: what `polyspike.spec.axi` describes.
 
-    Every output comes from a register. Streams move a word a cycle in and one every 7 cycles out. Has a clock domain of
+    Every output comes from a register. Streams move a word a cycle in and one every 8 cycles out. Has a clock domain of
     its own, `sync` on the inside.
 
     Members

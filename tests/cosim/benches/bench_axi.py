@@ -293,7 +293,7 @@ async def streams_are_as_fast_as_said(dut: Any) -> None:
     receiving = cocotb.start_soon(host.receive())
     await host.command(OUT, out_address=0, out_count=50)
     times = await transfers(dut, "m_axis", 50)
-    assert set(np.diff(times)) == {7 * PERIOD_NS}
+    assert set(np.diff(times)) == {8 * PERIOD_NS}
     await receiving
 
 
