@@ -18,9 +18,8 @@ WORDS = CONFIGURATION.lanes // 2
 
 
 @pytest.mark.parametrize("pause", [0, 1, 40])
-@pytest.mark.parametrize("positions", [1, 3])
-def test_idle_from_the_first_position_until_the_last_word_is_taken(positions: int, pause: int) -> None:
-    unit = Column(CONFIGURATION)
+def test_idle_from_the_first_position_until_the_last_word_is_taken(pause: int) -> None:
+    unit, positions = Column(CONFIGURATION), 3
     idle: list[int] = []
     given: list[int] = []
     taken: list[int] = []

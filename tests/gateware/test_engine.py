@@ -56,7 +56,7 @@ def test_a_read_sees_the_write_before_it(compact: int) -> None:
     """Each word is read back at once, and written over while others wait for their turn at the memory."""
     unit = Engine(
         TINY.replace(
-            columns=8 - 7 * compact, compact=compact, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64
+            columns=4 - 3 * compact, compact=compact, weight_depth=64, spike_depth=64, param_depth=64, program_depth=64
         )
     )
     words = [0x0123_4567_89AB_CDEF ^ each for each in range(20)]
