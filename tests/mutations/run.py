@@ -97,7 +97,7 @@ def run_tests(mutation: Mutation | None, test: str, module: str, patience: int) 
     events = {line["event"]: line for line in lines}
     if not lines or "uncollected" in events or "skipped" in events:
         raise MutationError(f"{test} did not run:\n{text}")
-    imported = lines[-1]["imported"]
+    imported = lines[-1]["imported"] or (None if "ended" in events else events["begins"]["found"])
     if imported is None or not Path(imported).is_relative_to(copy.folder):
         raise MutationError(f"{test} has imported {module} from {imported}, not from {copy.folder}")
     if "ended" not in events:

@@ -61,8 +61,8 @@ ROWS = (
 #: Words of two passes: narrow counts from -3 to 12, then from 0 to 15; 0xd is -3 in the one and 13 in the other.
 PASSES = ({"mode": PassMode.BROADCAST, "positive": 12}, {"mode": PassMode.BROADCAST, "positive": 15})
 WORDS = (
-    {"word": 0xD_0003, "marks": 0b1_0001, "slot": 0},
-    {"word": 0xD_00D2, "marks": 0b1_0011, "slot": 1, "last": 1},
+    {"word": 0xD_0003, "marks": 0b1_0001, "several": 1, "slot": 0},
+    {"word": 0xD_00D2, "marks": 0b1_0011, "several": 1, "slot": 1, "last": 1},
 )
 CYCLES = 9
 

@@ -4,6 +4,7 @@ Environment: POLYSPIKE_WITNESS, the file to append lines of JSON to; POLYSPIKE_M
 POLYSPIKE_PATIENCE, the seconds of processor time after which a test is killed, with all of pytest, because it hangs.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -20,8 +21,12 @@ def _write(event: str, **values: Any) -> None:
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
-    """Say which test begins, and limit what it may use; the processes that it starts have the same limit."""
-    _write("begins", test=nodeid)
+    """Say which test begins, and limit what it may use; the processes that it starts have the same limit.
+
+    A test can hang before this process imports the module, so it also says which file that would be.
+    """
+    spec = importlib.util.find_spec(os.environ["POLYSPIKE_MUTATED"])
+    _write("begins", test=nodeid, found=spec and spec.origin)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     limit = int(time.process_time()) + int(os.environ["POLYSPIKE_PATIENCE"])
     resource.setrlimit(resource.RLIMIT_CPU, (limit, most))
