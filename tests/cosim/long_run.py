@@ -205,6 +205,7 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
         membrane=fire == "MEMBRANE" or (fire == "RAW" and generator.random() < 0.3),
         rectified=values.get("rectified") == "yes" or (group != "fire" and generator.random() < 0.2),
         short=values.get("stall") == "drain",
+        many=values.get("stall") == "drain",
         deep=fire != "SPIKE" and mapping != "channels" and configuration.columns > 1 and generator.random() < 0.8,
         whole=whole,
         fired=fired,

@@ -41,6 +41,8 @@ class Aim:
     rectified: bool = False
     #: Whether windows are as small as can be, so that firing takes longer than adding up.
     short: bool = False
+    #: Whether there are so many positions for each column that sums come to wait for the fire unit.
+    many: bool = False
     #: Whether windows are so large that adding up takes longer than writing 32-bit values of all columns; otherwise the
     #: compiler does not let them divide positions.
     deep: bool = False
@@ -278,6 +280,8 @@ class _Aimed(_Builder):
         size = self.pick(4, 5, 6)
         if aim.mapping == "channels":
             size = 2 if aim.short else self.pick(1, 2)
+        if aim.many:
+            size = {"positions": 9, "both": 7, "channels": 3}[aim.mapping]
         window = self.pick(1, 1, 2) if aim.short else self.pick(1, 2, 3)
         if not {"shared", "sumpool", "maxpool"}.isdisjoint(aim.kinds):
             window = max(window, 2)
