@@ -19,12 +19,7 @@ def random_word(generator: random.Random, weights: dict[str, int], density: floa
     """Return a random word as the fetch would hand it over."""
     bits = 8 if weights["wide"] else 4
     codes = [generator.randint(1, (1 << bits) - 1) if generator.random() < density else 0 for _ in range(64 // bits)]
-    marks = sum((code != 0) << index for index, code in enumerate(codes))
-    if weights["mode"] != PassMode.BROADCAST:
-        marks = int(marks != 0)
-    word = sum(code << (bits * index) for index, code in enumerate(codes))
-    row, sub = generator.randint(0, 5000), generator.randint(0, 7)
-    return {"word": word, "marks": marks, "several": int(marks.bit_count() > 1), "row": row, "sub": sub}
+    return word_of(codes, weights, row=generator.randint(0, 5000), sub=generator.randint(0, 7))
 
 
 def events_of(items: list[dict[str, int]], passes: list[dict[str, int]]) -> list[dict[str, int]]:

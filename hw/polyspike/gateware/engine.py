@@ -1,5 +1,7 @@
 """The accelerator without its link: sequencer, columns, memories and counters, from word to word."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -103,11 +105,15 @@ class Engine(wiring.Component):
             connect(m, column.request, getattr(spikes, f"read{index}"))
             connect(m, column.words, getattr(spikes, f"write{index}"))
         # What several columns say of themselves comes from afar, and goes through registers.
-        domain = m.d.sync if configuration.columns > 1 else m.d.comb
+        domain = self._across(m)
         domain += sequencer.idle.eq(Cat(column.idle for column in columns))
 
         self._host(m, sequencer, spikes, columns)
         return m
+
+    def _across(self, m: Module) -> Any:
+        """Return the domain of what goes from or to the columns: registers on the way where there are several."""
+        return m.d.sync if self.configuration.columns > 1 else m.d.comb
 
     def _host(
         self,
@@ -132,7 +138,7 @@ class Engine(wiring.Component):
         reading = request.valid & ~request.p.write & ~waiting
 
         # Memories of the sequencer and of several columns are written through registers, from column to column.
-        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain = self._across(m)
         domain += [sequencer.write.address.eq(address), sequencer.write.data.eq(word)]
         domain += sequencer.write_enable.eq(writing & (space == Space.PROGRAM))
         shape = data.StructLayout(
@@ -218,7 +224,7 @@ class Engine(wiring.Component):
         # Columns say a cycle later what they did; when it has come here, it is added up in the next cycle.
         came, running, was_running = Signal(), Signal(), Signal()
         activity = Signal(data.ArrayLayout(layouts.ACTIVITY, len(columns)))
-        domain = m.d.sync if len(columns) > 1 else m.d.comb
+        domain = self._across(m)
         domain += [came.eq(sequencer.running), activity.eq(Cat(column.activity for column in columns))]
         m.d.sync += [running.eq(came), was_running.eq(running)]
         steps = []

@@ -67,7 +67,6 @@ class Ice40Board(Board):
     """A board with a Lattice iCE40."""
 
     bitstream_suffix = ".bin"
-    # No -dsp: every SB_MAC16 is instantiated, and the pass that infers more of them spoils these.
     #: Whether the board's clock comes in at the pin that belongs to the PLL.
     pll_pad = True
 
@@ -86,6 +85,7 @@ class Ice40Board(Board):
 
     def synthesis(self) -> tuple[Command, ...]:
         """Return the commands that make the netlist."""
+        # No -dsp: every SB_MAC16 is instantiated, and the pass that infers more of them spoils these.
         return (_SYNTHESIS,)
 
     def place_and_route(self, seed: int) -> tuple[Command, ...]:
