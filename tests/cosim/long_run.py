@@ -160,6 +160,9 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
     signed = read[1] == "signed" if len(read) == 2 else generator.choice((False, True))
     fired = None
     whole = 0
+    drain = values.get("stall") == "drain"
+
+    kinds: list[str] = []
 
     def name(mode: str) -> str:
         summed = values.get("pooling") == "sum"
@@ -167,7 +170,8 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
         return {"conv": "shared", "depthwise": "sumpool"}[plain[mode]] if summed else plain[mode]
 
     def others(count: int) -> list[str]:
-        return [generator.choice(_KINDS) for _ in range(count)]
+        # One synapse that is slow would leave the fire unit idle.
+        return [kinds[0] if drain and kinds else generator.choice(_KINDS) for _ in range(count)]
 
     if group == PASSES.name:
         mode = values["pass"]
@@ -196,6 +200,9 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
         if fire == "SPIKE":
             width, form = values["format"].split()
             fired = int(width), form == "signed"
+    if group == PASSES.name and drain and fire == "SPIKE":
+        # Two words a tile: with all columns at it, writing takes longer than firing.
+        fired = 8, generator.choice((False, True))
     return Aim(
         tuple(kinds),
         bits,
@@ -204,9 +211,12 @@ def aim_at(group: str, cross: Cross, seed: int, configuration: Configuration) ->
         mapping,
         membrane=fire == "MEMBRANE" or (fire == "RAW" and generator.random() < 0.3),
         rectified=values.get("rectified") == "yes" or (group != "fire" and generator.random() < 0.2),
-        short=values.get("stall") == "drain",
-        many=values.get("stall") == "drain",
-        deep=fire != "SPIKE" and mapping != "channels" and configuration.columns > 1 and generator.random() < 0.8,
+        drain=drain,
+        deep=not drain
+        and fire != "SPIKE"
+        and mapping != "channels"
+        and configuration.columns > 1
+        and generator.random() < 0.8,
         whole=whole,
         fired=fired,
         columns=configuration.columns,

@@ -198,6 +198,7 @@ def test_aims_are_met(aim: Aim, wanted: tuple[str, ...], configuration: object) 
 
 
 def test_the_committed_table_is_of_these_crosses() -> None:
-    """`make cosim-long` writes it anew; whether enough is covered is what that command's exit status says."""
+    """`make cosim-long` writes it anew."""
     entries = json.loads(FILE.read_text())
     assert [entry["cross"] for entry in entries] == [group.text(cross) for group in GROUPS for cross in group.crosses]
+    assert sum(entry["hit"] for entry in entries) >= 0.95 * len(entries)

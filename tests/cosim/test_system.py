@@ -54,7 +54,7 @@ def flipped(program: Program, channel: int) -> Program:
 
 def test_a_difference_is_explained(tmp_path: Path) -> None:
     """Wrong weights of channel 3 of the first layer: everything behind it is wrong, but that comes first."""
-    network = aimed_network(36, Aim(("conv",), bits=8, signed=True, timesteps=2, mapping="positions", short=True))
+    network = aimed_network(36, Aim(("conv",), bits=8, signed=True, timesteps=2, mapping="positions"))
     program = compile(network, TINY)
     case = golden_case(program, random_images(network, 1, 1))
     faulty = dataclasses.replace(case, program=flipped(program, 3))

@@ -20,6 +20,9 @@ MEMBRANE_BITS = 24
 
 _ONE = np.float64(1.0)
 
+#: Along y and along x.
+_Pair = tuple[int, int]
+
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
@@ -39,10 +42,8 @@ class Aim:
     #: Whether it is the output layer, which fires membranes.
     membrane: bool = False
     rectified: bool = False
-    #: Whether windows are as small as can be, so that firing takes longer than adding up.
-    short: bool = False
-    #: Whether there are so many positions for each column that sums come to wait for the fire unit.
-    many: bool = False
+    #: Whether sums come to wait for the fire unit: several tiles a position for each column, all of them of one tap.
+    drain: bool = False
     #: Whether windows are so large that adding up takes longer than writing 32-bit values of all columns; otherwise the
     #: compiler does not let them divide positions.
     deep: bool = False
@@ -276,30 +277,42 @@ class _Aimed(_Builder):
         self.timesteps = aim.timesteps
         # Tiles of output channels, and sizes of output maps, for which columns are used as wanted.
         tiles = {"positions": 1, "both": 2, "channels": aim.columns}[aim.mapping]
+        if aim.drain and aim.columns > 1:
+            tiles += aim.columns
         channels = aim.lanes * tiles - self.pick(0, 0, 1, 3)
-        size = self.pick(4, 5, 6)
-        if aim.mapping == "channels":
-            size = 2 if aim.short else self.pick(1, 2)
-        if aim.many:
-            size = {"positions": 9, "both": 7, "channels": 3}[aim.mapping]
-        window = self.pick(1, 1, 2) if aim.short else self.pick(1, 2, 3)
-        if not {"shared", "sumpool", "maxpool"}.isdisjoint(aim.kinds):
-            window = max(window, 2)
-        if aim.deep:
-            own = not {"depthwise", "sumpool"}.isdisjoint(aim.kinds)
-            window = (9 if aim.bits == 4 else 6) if own else 3
-        stride = self.pick(1, 1, 2) if size < 4 else 1
         if aim.whole:
-            channels, size, window, stride = 10 if set(aim.kinds) == {"conv"} else aim.whole, 1, 7, 1
-        source = self.source(aim, channels, (size - 1) * stride + window)
+            channels = 10 if set(aim.kinds) == {"conv"} else aim.whole
+        size, shape = self.geometry(aim)
+        height, width = (
+            (out - 1) * stride + window - 2 * padding for out, window, stride, padding in zip(size, *shape, strict=True)
+        )
+        source = self.source(aim, channels, (height, width))
         if aim.kinds == ("maxpool",):
-            pool = MaxPool("aimed", (source.shape[0], size, size), source.name, (window,) * 2, (stride,) * 2)
-            self.remember(pool, self.ranges[source.name])
+            self.remember(MaxPool("aimed", (source.shape[0], *size), source.name, *shape), self.ranges[source.name])
         else:
-            self.layer(aim, source, channels, window, stride)
+            self.layer(aim, source, channels, shape)
         if not isinstance(self.nodes[-1], Layer) or self.nodes[-1].neuron is not None:
             self.output(self.nodes[-1])
         return Network(self.name, self.timesteps, tuple(self.nodes))
+
+    def geometry(self, aim: Aim) -> tuple[_Pair, tuple[_Pair, _Pair, _Pair]]:
+        """Return the size of the layer's map, and window, stride and padding of what it is made of."""
+        summed = not {"shared", "sumpool"}.isdisjoint(aim.kinds)
+        none, one = (0, 0), (1, 1)
+        if aim.whole:
+            return one, ((7, 7), one, none)
+        if aim.drain:
+            # Of two taps one is always outside the map, because taking sums over one alone is no pooling.
+            shape = (one, one, none) if aim.kinds == ("maxpool",) else ((2, 1), one, (1, 0))
+            return (2, 4), shape
+        if aim.deep:
+            own = not {"depthwise", "sumpool"}.isdisjoint(aim.kinds)
+            window = (9 if aim.bits == 4 else 6) if own else 3
+            return (self.pick(4, 5, 6),) * 2, ((window,) * 2, one, none)
+        size = self.pick(1, 2) if aim.mapping == "channels" else self.pick(4, 5, 6)
+        window = max(self.pick(1, 2, 3), 2 if summed or aim.kinds == ("maxpool",) else 1)
+        stride = self.pick(1, 1, 2) if size < 4 else 1
+        return (size, size), ((window,) * 2, (stride,) * 2, none)
 
     def format(self, bits: int, signed: bool) -> CountRange:
         """Return a range of counts; what is not signed uses every code."""
@@ -309,16 +322,16 @@ class _Aimed(_Builder):
         n_neg = self.pick(1, 1 << (bits - 1), int(self.rng.integers(1, (1 << (bits - 1)) + 1)))
         return CountRange(n_neg, top - n_neg, bits)
 
-    def source(self, aim: Aim, channels: int, size: int) -> Node:
+    def source(self, aim: Aim, channels: int, size: _Pair) -> Node:
         """Add what the layer sees: the input, or a layer behind it."""
         own = not {"depthwise", "sumpool", "maxpool"}.isdisjoint(aim.kinds)
         inputs = aim.whole or (
-            channels if own else 33 if aim.deep else self.pick(1, 2) if aim.short else self.pick(1, 3, 8, 17)
+            channels if own else self.pick(1, 2) if aim.drain else 33 if aim.deep else self.pick(1, 3, 8, 17)
         )
         counts = self.format(aim.bits, aim.signed)
         # The input is the same at every timestep, and kept once.
         direct = not aim.whole and self.chance(0.5)
-        shape = (inputs, size, size) if direct else (self.pick(1, 2, 3), size, size)
+        shape = (inputs if direct else self.pick(1, 2, 3), *size)
         seen = counts if direct else self.format(self.pick(4, 8), signed=False)
         node: Node = Input(
             "input", shape, seen, 1 / seen.largest, (0.5 * (seen.n_neg > 0),) * shape[0], (1.0,) * shape[0], shape
@@ -326,22 +339,21 @@ class _Aimed(_Builder):
         self.remember(node, seen)
         if not direct:
             synapse = Synapse("input", self.weight(inputs, shape[0], 1, 1), (1, 1))
-            node = self.neurons("before", (inputs, size, size), [synapse], counts, None)
+            node = self.neurons("before", (inputs, *size), [synapse], counts, None)
         return node
 
-    def layer(self, aim: Aim, source: Node, channels: int, window: int, stride: int) -> None:
+    def layer(self, aim: Aim, source: Node, channels: int, shape: tuple[_Pair, _Pair, _Pair]) -> None:
         """Add the layer itself."""
         inputs = source.shape[0]
-        shape = ((window, window), (stride, stride))
 
         def one(kind: str) -> Synapse:
             if kind == "sumpool":
                 return Synapse(source.name, np.ones((inputs, 1, 1, 1), np.int8), *shape, groups=inputs)
             if kind == "depthwise":
-                return Synapse(source.name, self.weight(inputs, 1, window, window), *shape, groups=inputs)
+                return Synapse(source.name, self.weight(inputs, 1, *shape[0]), *shape, groups=inputs)
             if kind == "shared":
                 return Synapse(source.name, self.weight(channels, inputs, 1, 1), *shape)
-            return Synapse(source.name, self.weight(channels, inputs, window, window), *shape)
+            return Synapse(source.name, self.weight(channels, inputs, *shape[0]), *shape)
 
         synapses = [one(kind) for kind in aim.kinds]
         size = synapses[0].output_size(*source.shape[1:])
