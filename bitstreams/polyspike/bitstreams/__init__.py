@@ -29,7 +29,7 @@ __all__ = [
 FOLDER = Path(__file__).parent
 
 #: The boards whose bitstream itself is released; of the others the manifest is.
-RELEASED = ("ulx3s-85f", "ulx3s-25f", "icebreaker", "tangnano9k")
+RELEASED = ("ulx3s-85f", "ulx3s-25f", "orangecrab-25f", "icebreaker", "tangnano9k")
 
 
 def manifests(folder: Path = FOLDER) -> dict[str, Manifest]:

@@ -142,6 +142,8 @@ class OrangeCrab25F(OrangeCrab):
     configuration_name = "small"
     default_clock_hz = 100_000_000
     default_target_hz = 110_000_000
+    #: With the USB device it takes 85 % of the look-up tables, for which nextpnr's usual placer finds no legal places.
+    place_options = ("--placer", "static")
 
 
 class IceBreaker(Ice40Board):
