@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from polyspike.compiler import compile
-from polyspike.cosim.random_networks import random_images, random_network
+from polyspike.cosim.random_networks import random_images, random_network, with_negative_thresholds
 from polyspike.driver import Device, Result, compare, open_device
 from polyspike.network import Network
-from polyspike.spec import named
+from polyspike.spec import LARGE, Configuration, named
 
 #: Networks a test runs one after the other; a test's name gives the first seed.
 _CHUNK = 10
@@ -20,9 +20,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
         yield opened
 
 
-def golden_result(network: Network, images: object) -> Result:
+def golden_result(network: Network, images: object, configuration: Configuration = LARGE) -> Result:
     with open_device("golden") as reference:
-        reference.load(compile(network, named("large")))
+        reference.load(compile(network, configuration))
         return reference.infer(images, trace=True)  # type: ignore[arg-type]
 
 
@@ -44,6 +44,23 @@ def test_no_integer_differs(device: Device, first: int) -> None:
         counters = device.counters()
         stalls = counters.stall_fetch + counters.stall_port + counters.stall_drain + counters.stall_idle
         assert counters.events + stalls == counters.cycles * configuration.columns
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_no_integer_differs_with_negative_thresholds(name: str) -> None:
+    configuration = named(name).replace(name=f"{name}-dual", negative_threshold=1)
+    silenced = 0
+    with open_device("sim", configuration) as device:
+        for seed in range(20):
+            plain = random_network(seed)
+            network = with_negative_thresholds(plain, seed)
+            images = random_images(network, seed, 2)
+            device.load(compile(network, configuration))
+            expected = golden_result(network, images, configuration)
+            comparison = compare(device.infer(images, trace=True), expected)
+            assert comparison.differing == 0, f"seed {seed}: {comparison}"
+            silenced += compare(golden_result(plain, images, configuration), expected).differing
+    assert silenced > 1000, "negative thresholds must change something"
 
 
 def test_engines_agree_to_the_cycle() -> None:

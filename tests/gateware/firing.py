@@ -11,9 +11,11 @@ from polyspike.spec import Configuration
 from polyspike.spec.instructions import FireKind
 
 
-def fire(v: int, theta: int, lo: int, n_pos: int) -> tuple[int, int]:
+def fire(v: int, theta: int, lo: int, n_pos: int, theta_neg: int = 0) -> tuple[int, int]:
     """Return (spike count, membrane after its reset)."""
     count = max(-lo, min(n_pos, v // theta))
+    if -theta_neg <= v < 0:
+        count = 0
     return count, v - theta * count
 
 
@@ -25,6 +27,7 @@ class Case:
     theta: list[int]
     bias: list[int]
     v0: list[int]
+    theta_neg: list[int]
     sums: list[list[int]]
     tags: list[dict[str, int]]
     words: list[tuple[int, int, int]]
@@ -100,6 +103,8 @@ def case_of(
     `sum_of` says what is added next in a lane, given its number and the membrane with its bias before the sum.
     """
     lanes, kind = configuration.lanes, layer["kind"]
+    # Where a configuration has no negative thresholds, what is written there must not matter.
+    theta_neg = [generator.choice([0, 1, each, generator.randint(0, 2 * each) & ((1 << 19) - 1)]) for each in theta]
     sums: list[list[int]] = []
     tags: list[dict[str, int]] = []
     words: list[tuple[int, int, int]] = []
@@ -126,7 +131,8 @@ def case_of(
                 membranes[lane] += total[lane] + bias[lane]
                 if kind == FireKind.SPIKE:
                     lo = min(layer["n_neg"], emitted[lane]) if layer["rectified"] else layer["n_neg"]
-                    count, membranes[lane] = fire(membranes[lane], theta[lane], lo, layer["n_pos"])
+                    silent = theta_neg[lane] if configuration.negative_threshold else 0
+                    count, membranes[lane] = fire(membranes[lane], theta[lane], lo, layer["n_pos"], silent)
                     emitted[lane] += count
                     counts.append(count & ((1 << bits) - 1))
             values, value_bits = {
@@ -142,13 +148,14 @@ def case_of(
             else:
                 for index in range(lanes * value_bits // 64):
                     words.append((address + index, packed >> (64 * index) & (1 << 64) - 1, 0b11))
-    return Case(layer, theta, bias, v0, sums, tags, words)
+    return Case(layer, theta, bias, v0, theta_neg, sums, tags, words)
 
 
 def parameter_words(case: Case) -> Iterator[tuple[int, int]]:
     """Yield the host's writes of a case's parameters: address and word."""
-    for lane, (theta, bias, v0) in enumerate(zip(case.theta, case.bias, case.v0, strict=True)):
-        for part, word in enumerate((theta | (bias & 0xFFFFFFFF) << 32, v0 & 0xFFFFFFFF)):
+    parameters = zip(case.theta, case.bias, case.v0, case.theta_neg, strict=True)
+    for lane, (theta, bias, v0, theta_neg) in enumerate(parameters):
+        for part, word in enumerate((theta | (bias & 0xFFFFFFFF) << 32, v0 & 0xFFFFFFFF | theta_neg << 32)):
             yield 2 * (case.layer["params"] + lane) + part, word
 
 

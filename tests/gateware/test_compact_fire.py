@@ -33,11 +33,12 @@ CONFIGURATIONS = {
 
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("kind", list(FireKind))
+@pytest.mark.parametrize("dual", [0, 1])
 @pytest.mark.parametrize("count_bits", CONFIGURATIONS)
-def test_fire_matches_the_definition(count_bits: int, kind: FireKind, stall: str) -> None:
-    configuration = CONFIGURATIONS[count_bits]
+def test_fire_matches_the_definition(count_bits: int, dual: int, kind: FireKind, stall: str) -> None:
+    configuration = CONFIGURATIONS[count_bits].replace(negative_threshold=dual)
     unit = CompactFire(configuration)
-    case = random_case(configuration, random.Random(f"{count_bits} {kind} {stall}"), kind)
+    case = random_case(configuration, random.Random(f"{count_bits} {dual} {kind} {stall}"), kind)
     got: list[tuple[int, int, int]] = []
 
     async def parameters(ctx: Any) -> None:
@@ -58,17 +59,18 @@ def test_fire_matches_the_definition(count_bits: int, kind: FireKind, stall: str
 
 
 @pytest.mark.parametrize(
-    ("kind", "wide", "n_neg", "sum_", "lane_cycles", "words"),
+    ("dual", "kind", "wide", "n_neg", "sum_", "lane_cycles", "words"),
     [
-        (FireKind.SPIKE, 0, 0, 5, 8, 1),
-        (FireKind.SPIKE, 0, 1, -5, 9, 1),
-        (FireKind.SPIKE, 1, 0, 5, 13, 1),
-        (FireKind.MEMBRANE, 0, 0, 5, 11, 4),
-        (FireKind.RAW, 0, 0, 5, 9, 4),
+        (0, FireKind.SPIKE, 0, 0, 5, 8, 1),
+        (0, FireKind.SPIKE, 0, 1, -5, 9, 1),
+        (0, FireKind.SPIKE, 1, 0, 5, 13, 1),
+        (1, FireKind.SPIKE, 0, 0, 5, 9, 1),
+        (0, FireKind.MEMBRANE, 0, 0, 5, 11, 4),
+        (0, FireKind.RAW, 0, 0, 5, 9, 4),
     ],
 )
-def test_rate(kind: FireKind, wide: int, n_neg: int, sum_: int, lane_cycles: int, words: int) -> None:
-    unit = CompactFire(CONFIGURATIONS[8])
+def test_rate(dual: int, kind: FireKind, wide: int, n_neg: int, sum_: int, lane_cycles: int, words: int) -> None:
+    unit = CompactFire(CONFIGURATIONS[8].replace(negative_threshold=dual))
     ends: list[int] = []
 
     async def feed(ctx: Any) -> None:

@@ -27,26 +27,30 @@ CONFIGURATIONS = {
     )
     for lanes, width, bits in ((8, 1, 4), (8, 2, 8), (16, 1, 8), (16, 2, 8))
 }
+CONFIGURATIONS["16x2-8 dual"] = CONFIGURATIONS["16x2-8"].replace(negative_threshold=1)
 
 
+@pytest.mark.parametrize("dual", [0, 1])
 @pytest.mark.parametrize("count_bits", [4, 8])
-def test_threshold_matches_floor_division(count_bits: int) -> None:
-    unit = Threshold(membrane_bits=12, threshold_bits=6, count_bits=count_bits)
+def test_threshold_matches_floor_division(count_bits: int, dual: int) -> None:
+    unit = Threshold(membrane_bits=12, threshold_bits=6, count_bits=count_bits, negative_threshold=dual)
     generator = random.Random(count_bits)
     most = (1 << count_bits) - 1
     cases = []
     for v in [*range(-260, 260), -2048, -2047, 2047]:
         theta = generator.choice([1, 1, 2, 3, 7, generator.randint(1, 63), 63])
         lo = generator.choice([0, 1, generator.randint(0, most // 2), 1 << (count_bits - 1)])
-        cases.append((v, theta, lo, generator.choice([1, generator.randint(1, most - lo), most - lo])))
+        n_pos = generator.choice([1, generator.randint(1, most - lo), most - lo])
+        cases.append((v, theta, lo, n_pos, generator.choice([0, 1, theta, 63]) if dual else 0))
     results = []
 
     async def feed(ctx: Any) -> None:
         ctx.set(unit.enable, 1)
         for index in range(len(cases) + unit.latency):
             if index < len(cases):
-                v, theta, lo, n_pos = cases[index]
-                ctx.set(unit.i, {"v": v, "theta": theta, "lo": lo, "n_pos": n_pos, "fires": 1})
+                v, theta, lo, n_pos, theta_neg = cases[index]
+                given = {"v": v, "theta": theta, "lo": lo, "n_pos": n_pos, "fires": 1}
+                ctx.set(unit.i, given | ({"theta_neg": theta_neg} if dual else {}))
             if index >= unit.latency:
                 results.append((ctx.get(unit.o.count), ctx.get(unit.o.rest)))
             await ctx.tick()

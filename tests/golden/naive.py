@@ -54,6 +54,8 @@ def neuron(
             allowed = layer.neuron.counts.n_neg
             if layer.neuron.rectified:
                 allowed = min(allowed, emitted)
+            if layer.neuron.theta_neg is not None and -layer.neuron.theta_neg[channel] <= membrane < 0:
+                allowed = 0
             count = max(-allowed, min(layer.neuron.counts.n_pos, membrane // theta))
             membrane -= theta * count
             emitted += count

@@ -55,6 +55,8 @@ def membranes(layer: Layer, channel: int, sums: tuple[int, ...]) -> list[int]:
         if neuron is not None:
             theta = int(neuron.theta[channel])
             lowest = min(neuron.counts.n_neg, emitted) if neuron.rectified else neuron.counts.n_neg
+            if neuron.theta_neg is not None and -neuron.theta_neg[channel] <= v < 0:
+                lowest = 0
             count = min(max(v // theta, -lowest), neuron.counts.n_pos)
             v -= theta * count
             emitted += count

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from polyspike.spec import LARGE, NAMED, SMALL, TINY, Configuration, ConfigurationError, memory, named
+from polyspike.spec.configuration import FEATURES
 from polyspike.spec.memory import Space
 
 POWER = "a power of two from 64 to 65536"
@@ -78,6 +79,7 @@ def test_a_broken_invariant_names_field_value_and_range(field: str, value: objec
         ("rx_bytes", (2048, 65536)),
         ("fabric_lanes", (0, 16)),
         ("unpacker", (0, 1)),
+        ("negative_threshold", (0, 1)),
     ],
 )
 def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) -> None:
@@ -113,6 +115,8 @@ def test_unknown_and_missing_fields_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown configuration field 'cores'; known are name, columns"):
         Configuration.from_dict({**TINY.to_dict(), "cores": 4})
     for field in dataclasses.fields(Configuration):
+        if field.name in FEATURES:
+            continue
         fields = TINY.to_dict()
         del fields[field.name]
         with pytest.raises(ConfigurationError, match=f"configuration field '{field.name}' is missing"):
@@ -141,6 +145,7 @@ OTHER = {
     "rx_bytes": 8192,
     "fabric_lanes": 3,
     "unpacker": 0,
+    "negative_threshold": 1,
 }
 
 
@@ -179,3 +184,13 @@ def test_sizes_follow_from_the_fields() -> None:
         Space.REGISTERS: 14,
         Space.INPUT: 4096,
     }
+
+
+def test_a_feature_that_is_not_there_is_not_mentioned() -> None:
+    """So that hardware without it stays what it was, with its digest, when features are added."""
+    for field in FEATURES:
+        assert field not in LARGE.to_dict()
+        there = LARGE.replace(**{field: 1})
+        assert there.to_dict() == {**LARGE.to_dict(), field: 1}
+        assert Configuration.from_dict(there.to_dict()) == there
+        assert Configuration.from_dict({**LARGE.to_dict(), field: 0}).digest == LARGE.digest != there.digest

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,8 +29,9 @@ class CompactFire(wiring.Component):
     gains it, and may do so while v stays negative. Sums are buffered, so that the ring they come from is free again
     after a cycle a lane.
 
-    Rate: a lane every 8 cycles with narrow counts, 13 with wide ones, 1 more where it emits a negative count; 11 with
-    MEMBRANE, 9 with RAW. A cycle for each word, 3 between sums. Latency: 3 cycles from the first sum to the first lane.
+    Rate: a lane every 8 cycles with narrow counts, 13 with wide ones, 1 more where it emits a negative count, 1 more
+    where there are negative thresholds; 11 with MEMBRANE, 9 with RAW. A cycle for each word, 3 between sums.
+    Latency: 3 cycles from the first sum to the first lane.
 
     Members
     -------
@@ -70,11 +71,15 @@ class CompactFire(wiring.Component):
         pair = data.StructLayout({"theta": configuration.threshold_bits, "bias": membrane})
         state = data.StructLayout({"value": membrane, "emitted": layouts.EMITTED_BITS})
         m.submodules.weighing = weighing = memory.Memory(shape=pair, depth=configuration.param_depth, init=[])
-        m.submodules.starting = starting = memory.Memory(shape=membrane, depth=configuration.param_depth, init=[])
+        dual = configuration.negative_threshold
+        initial = data.StructLayout({"start": membrane, "theta_neg": unsigned(configuration.threshold_bits)})
+        starting = memory.Memory(shape=initial if dual else membrane, depth=configuration.param_depth, init=[])
+        m.submodules.starting = starting
         m.submodules.states = states = memory.Memory(shape=state, depth=2 * lanes, init=[])
         write_pair, write_start, write_state = (each.write_port() for each in (weighing, starting, states))
         read_pair, read_start, read_state = (each.read_port() for each in (weighing, starting, states))
-        params, start, before = read_pair.data, read_start.data, read_state.data
+        params, before = read_pair.data, read_state.data
+        start, write_start_data = (each.start if dual else each for each in (read_start.data, write_start.data))
         m.d.comb += [
             lane_read.eq(lane + packing),
             read_pair.addr.eq(channel),
@@ -88,9 +93,11 @@ class CompactFire(wiring.Component):
             write_pair.data.bias.eq(self.write.data[32:].as_signed()),
             write_pair.en.eq(self.write_enable & ~self.write.address[0]),
             write_start.addr.eq(self.write.address >> 1),
-            write_start.data.eq(self.write.data[:32].as_signed()),
+            write_start_data.eq(self.write.data[:32].as_signed()),
             write_start.en.eq(self.write_enable & self.write.address[0]),
         ]
+        if dual:
+            m.d.comb += write_start.data.theta_neg.eq(self.write.data[32:])
         # Sums are written first: what is kept of the first lane is written when the last sum has come.
         place = Signal(range(lanes))
         collecting, keeping = Signal(), Signal()
@@ -124,10 +131,13 @@ class CompactFire(wiring.Component):
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
         emitted, lo, limit = Signal(layouts.EMITTED_BITS), Signal(8), Signal(8)
         count = Signal(layouts.COUNT)
-        silent = lo == 0
+        silent, fewest = lo == 0, lo
+        if dual:
+            above = Signal()  # its negative threshold
+            silent, fewest = silent | above, Mux(above, 0, lo)
         m.d.comb += [
             emitted.eq(Mux(tag.first, 0, before.emitted)),
-            limit.eq(Mux(negative, lo, fire.n_pos)),
+            limit.eq(Mux(negative, fewest, fire.n_pos)),
             count.eq(Mux(negative, Mux(silent, 0, ~quotient.as_signed()), quotient)),
         ]
         # Of the lane at hand from the search on.
@@ -197,9 +207,13 @@ class CompactFire(wiring.Component):
                     quotient.eq(0),
                     bit.eq(Mux(fire.wide, 1 << highest, 1 << 3)),
                 ]
-                m.next = "SEARCH"
+                m.next = "COMPARE" if dual else "SEARCH"
                 with m.If(~spikes):
                     m.next = "PACK"
+            if dual:
+                with m.State("COMPARE"):
+                    m.d.sync += above.eq(negative & (~v < read_start.data.theta_neg))
+                    m.next = "SEARCH"
             with m.State("SEARCH"):
                 m.d.sync += bit.eq(bit >> 1)
                 with m.If(hit):

@@ -26,17 +26,20 @@ class Threshold(wiring.Component):
     unsigned search from the highest bit down serves both signs: bit k is taken when the quotient stays within its limit
     and the rest is at least theta * 2^k. What remains, r, gives the new membrane: r for v >= 0, else theta - 1 - r.
 
+    With `negative_threshold`, -lo is 0 as long as v >= -theta_neg, which is to say ~v < theta_neg.
+
     Rate: one neuron a cycle while `enable`. Latency: `count_bits` + 2 enabled cycles.
 
     Members
     -------
     enable : ``In(1)``, moves the pipeline
-    i : ``In``: `v`, `theta`, `lo`, `n_pos`, and `fires`, without which v passes unchanged
+    i : ``In``: `v`, `theta`, `lo`, `n_pos`, and `fires`, without which v passes unchanged; perhaps `theta_neg`
     o : ``Out``: `count` and `rest`, the membrane after its reset
     """
 
-    def __init__(self, membrane_bits: int, threshold_bits: int, count_bits: int) -> None:
+    def __init__(self, membrane_bits: int, threshold_bits: int, count_bits: int, negative_threshold: int = 0) -> None:
         self.membrane_bits, self.threshold_bits, self.count_bits = membrane_bits, threshold_bits, count_bits
+        self.negative_threshold = negative_threshold
         super().__init__(
             {
                 "enable": In(1),
@@ -49,6 +52,7 @@ class Threshold(wiring.Component):
                             "n_pos": 8,
                             "fires": 1,
                         }
+                        | ({"theta_neg": unsigned(threshold_bits)} if negative_threshold else {})
                     )
                 ),
                 "o": Out(data.StructLayout({"count": layouts.COUNT, "rest": signed(membrane_bits)})),
@@ -76,16 +80,17 @@ class Threshold(wiring.Component):
         )
         stages = [Signal(step, name=f"search{stage}") for stage in range(self.count_bits + 1)]
         negative = self.i.fires & (self.i.v < 0)
+        silent = self.i.lo == 0
+        if self.negative_threshold:
+            silent = silent | (~self.i.v < self.i.theta_neg)
         with m.If(self.enable):
             m.d.sync += [
                 stages[0].rest.eq(Mux(negative, ~self.i.v, self.i.v)),
                 stages[0].theta.eq(self.i.theta),
                 stages[0].quotient.eq(0),
-                stages[0].limit.eq(
-                    Mux(~self.i.fires, 0, Mux(negative, Mux(self.i.lo == 0, 0, self.i.lo - 1), self.i.n_pos))
-                ),
+                stages[0].limit.eq(Mux(~self.i.fires, 0, Mux(negative, Mux(silent, 0, self.i.lo - 1), self.i.n_pos))),
                 stages[0].negative.eq(negative),
-                stages[0].silent.eq(negative & (self.i.lo == 0)),
+                stages[0].silent.eq(negative & silent),
             ]
         for stage, bit in enumerate(reversed(range(self.count_bits))):
             before, after = stages[stage], stages[stage + 1]
@@ -300,7 +305,11 @@ class Fire(wiring.Component):
                 "unused": padding(configuration.threshold_bits, bits),
             }
         )
-        record = data.StructLayout({"pair": pair, "start": signed(bits), "unused": padding(bits)})
+        negative_bits = configuration.threshold_bits if configuration.negative_threshold else 0
+        negative = {"theta_neg": negative_bits} if negative_bits else {}
+        record = data.StructLayout(
+            {"pair": pair, "start": signed(bits), **negative, "unused": padding(bits, negative_bits)}
+        )
         bank = memory.Memory(shape=record.size, depth=rows, init=[])
         m.submodules[f"parameters{lane}"] = bank
         read, write = bank.read_port(), bank.write_port(granularity=_BYTE)
@@ -342,7 +351,9 @@ class Fire(wiring.Component):
         emitted2 = Signal(layouts.EMITTED_BITS, name=f"emitted2_{lane}")
         theta2 = Signal(configuration.threshold_bits, name=f"theta2_{lane}")
         lo = Signal(8, name=f"lo{lane}")
-        threshold = Threshold(bits, configuration.threshold_bits, configuration.count_bits)
+        threshold = Threshold(
+            bits, configuration.threshold_bits, configuration.count_bits, configuration.negative_threshold
+        )
         m.submodules[f"threshold{lane}"] = threshold
         emitted1 = Mux(carry[1].first, 0, kept1.emitted)
         n_neg = self.fire.n_neg
@@ -364,6 +375,11 @@ class Fire(wiring.Component):
                 threshold.i.fires.eq(spikes),
             ]
         m.d.comb += threshold.enable.eq(move)
+        if configuration.negative_threshold:
+            m.d.comb += host_record.theta_neg.eq(self.write.data[32:])
+            theta_neg2 = Signal(negative_bits, name=f"theta_neg2_{lane}")
+            with m.If(move):
+                m.d.sync += [theta_neg2.eq(params.theta_neg), threshold.i.theta_neg.eq(theta_neg2)]
 
         emitted = [
             Signal(layouts.EMITTED_BITS, name=f"emitted{stage}_{lane}") for stage in range(threshold.latency + 1)

@@ -24,6 +24,11 @@ WEIGHT_BITS = 8
 ADDRESS_BITS = 16
 
 
+#: What only some conversion methods need of the fire units. Where it is not there it costs nothing, and so it is not
+#: mentioned: neither in files nor in the digest.
+FEATURES = ("negative_threshold",)
+
+
 def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
@@ -72,6 +77,8 @@ class Configuration:
     rx_bytes: int = 4096
     #: Whether the device unpacks dense inputs (space INPUT), 1 or 0.
     unpacker: int = 1
+    #: Whether a neuron's negative threshold may be another one than 0, 1 or 0.
+    negative_threshold: int = 0
 
     def __post_init__(self) -> None:
         def need(condition: bool, field: str, right: str) -> None:
@@ -119,7 +126,8 @@ class Configuration:
             "rx_bytes",
             f"a power of two from {16 * self.frame_words} (two largest payloads) to {1 << 16}",
         )
-        need(self.unpacker in (0, 1), "unpacker", "0 or 1")
+        for flag in ("unpacker", *FEATURES):
+            need(getattr(self, flag) in (0, 1), flag, "0 or 1")
 
     def replace(self, **changes: Any) -> "Configuration":
         """Return a copy with some fields changed. Unknown fields are refused by name."""
@@ -142,8 +150,8 @@ class Configuration:
         return self.membrane_bits - 5
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, as they stand in files."""
-        return dataclasses.asdict(self)
+        """Return the fields as plain values, as they stand in files; features only where they are there."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value or key not in FEATURES}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Configuration":
@@ -153,7 +161,7 @@ class Configuration:
             if key not in names:
                 raise ConfigurationError(f"unknown configuration field {key!r}; known are {', '.join(names)}")
         for key in names:
-            if key not in fields:
+            if key not in fields and key not in FEATURES:
                 raise ConfigurationError(f"configuration field {key!r} is missing")
         return cls(**fields)
 

@@ -42,11 +42,12 @@ zero is always code 0 and any range of at most `2^B` values can be expressed):
 
 In BROADCAST and ELEMENTWISE each product is shifted left by `shift`.
 
-Fire kinds (theta, bias and initial potential v0 come from the parameter memory, one set a channel; `params` counts
-channels):
+Fire kinds (theta, theta_neg, bias and initial potential v0 come from the parameter memory, one set a channel; `params`
+counts channels):
 
 `SPIKE`     v = (v0 if t == 0 else v) + sum + bias; s = clip(floor(v / theta), -lo, n_pos); v -= theta * s; s is
-            written. lo is n_neg, or, where `rectified`, min(n_neg, spikes emitted so far for this position).
+            written. lo is n_neg, or, where `rectified`, min(n_neg, spikes emitted so far for this position); it is 0
+            while -theta_neg <= v < 0, where there is a negative threshold.
 `MEMBRANE`  v = (v0 if t == 0 else v) + sum + bias; v is written as 32-bit values after the last timestep.
 `RAW`       the sum itself is written as 32-bit values at every timestep; no parameters.
 

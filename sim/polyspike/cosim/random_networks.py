@@ -66,6 +66,20 @@ def aimed_network(seed: int, aim: Aim) -> Network:
     return _sound(lambda largest: _Aimed(np.random.default_rng(seed), f"aimed{seed}", 8, largest).build_aimed(aim))
 
 
+def with_negative_thresholds(network: Network, seed: int) -> Network:
+    """Return a network some of whose neurons have a negative threshold of their own, most of them about their theta."""
+    rng = np.random.default_rng([seed, 2])
+    nodes: list[Node] = []
+    for node in network:
+        if isinstance(node, Layer) and node.neuron is not None and rng.random() < 0.8:
+            theta = node.neuron.theta
+            theta_neg = np.where(rng.random(len(theta)) < 0.2, 0, rng.integers(0, 2 * theta, endpoint=True))
+            neuron = dataclasses.replace(node.neuron, theta_neg=theta_neg.astype(np.int32))
+            node = dataclasses.replace(node, neuron=neuron)
+        nodes.append(node)
+    return verify(network.replace(nodes=tuple(nodes)))
+
+
 def _sound(build: Callable[[int], Network]) -> Network:
     """Return what `build` makes with the largest weights for which no membrane overflows."""
     largest_weight = 127

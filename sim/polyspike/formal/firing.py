@@ -8,7 +8,7 @@ count + rest, and the rest is less than theta unless no more may be emitted, and
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from polyspike.gateware import compact_fire, fire
@@ -41,18 +41,19 @@ def _is_right(v: Any, theta: Any, lo: Any, n_pos: Any, count: Any, rest: Any, ta
 
 
 def threshold(
-    membrane_bits: int, threshold_bits: int, count_bits: int, *, divide: bool, step: int | None = None
+    membrane_bits: int, threshold_bits: int, count_bits: int, *, divide: bool, step: int | None = None, dual: int = 0
 ) -> Callable[[], Properties]:
     """Return what makes the properties of `Threshold` with some widths, for every input and any use of `enable`.
 
-    With `step`, only those of one step of the pipeline, from 0 to `count_bits` + 1, whose output is the count. It takes
-    for granted what is stated of the step before, which has a proof of its own: at full width all at once are too much.
+    `dual` says whether there are negative thresholds. With `step`, only the properties of one step of the pipeline,
+    from 0 to `count_bits` + 1, whose output is the count. It takes for granted what is stated of the step before, which
+    has a proof of its own: at full width all at once are too much.
     """
 
     def build() -> Properties:
         p = Properties()
         m = p.m
-        block = fire.Threshold(membrane_bits, threshold_bits, count_bits)
+        block = fire.Threshold(membrane_bits, threshold_bits, count_bits, dual)
         inside = p.block(block)
         # What came in, as it moves along with the pipeline.
         shape = block.i.shape()
@@ -71,6 +72,9 @@ def threshold(
         def keeps_contract(given: Any) -> Value:
             return ~given.fires | ((given.theta != 0) & (given.lo + given.n_pos <= limits))
 
+        def fewest(given: Any) -> Value:
+            return Mux(given.v >= -given.theta_neg, 0, given.lo) if dual else given.lo
+
         p.assume(keeps_contract(block.i))
         for number, given in enumerate(history):
             p.always("history_keeps_the_contract", ~there[number] | keeps_contract(given))
@@ -83,7 +87,7 @@ def threshold(
 
         for number, (stage, given) in enumerate(zip(inside["stages"], history, strict=False)):
             left = count_bits - number  # bits that are not decided yet
-            v, theta, lo = given.v, given.theta, given.lo
+            v, theta, lo = given.v, given.theta, fewest(given)
             negative = given.fires & (v < 0)
             limit = Mux(negative, Mux(lo == 0, 0, lo - 1), given.n_pos)
             worth = Mux(stage.quotient[left], theta << left, 0) if number else 0
@@ -125,7 +129,7 @@ def threshold(
         quotient = Signal(count_bits)
         with m.If(block.enable):
             m.d.sync += quotient.eq(inside["found"].quotient)
-        result = given.v, given.theta, given.lo, given.n_pos, block.o.count, block.o.rest
+        result = given.v, given.theta, fewest(given), given.n_pos, block.o.count, block.o.rest
         right = _is_right(*result, taken[-1])
         counts = quotient == Mux(block.o.count < 0, ~block.o.count, block.o.count)
         p.always("history_is_filled_from_the_start", (there & (there + 1)) == 0)
@@ -139,6 +143,8 @@ def threshold(
         )
         p.reach("fires_negative", fired & (block.o.count < -1) & (block.o.rest > 0))
         p.reach("stays_silent", fired & (given.lo == 0) & (given.v < 0))
+        if dual:
+            p.reach("stays_silent_above_its_threshold", fired & (given.lo > 0) & (given.v < 0) & (block.o.count == 0))
         return p
 
     return build
@@ -157,8 +163,12 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
         layer, count_bits = block.fire, configuration.count_bits
         v, negative, quotient, bit, count = (inside[name] for name in ("v", "negative", "quotient", "bit", "count"))
         lo, emitted, total, scaled, choice = (inside[name] for name in ("lo", "emitted", "total", "scaled", "choice"))
+        dual = configuration.negative_threshold
         spikes = layer.kind == FireKind.SPIKE
-        carry, search, reset = (inside.state(name) for name in ("CARRY", "SEARCH", "RESET"))
+        carry, searching, reset = (inside.state(name) for name in ("CARRY", "SEARCH", "RESET"))
+        # What the search starts from is there while a negative threshold is looked at.
+        compare = inside.state("COMPARE") if dual else Const(0)
+        search = searching | compare
         pack = inside.state("PACK") & spikes
         limits = Mux(layer.wide, (1 << count_bits) - 1, 15)
         p.assume((layer.n_neg + layer.n_pos <= limits) & (layer.n_neg <= (limits >> 1) + 1))
@@ -167,19 +177,26 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
             p.assume(~layer.wide)
 
         # The membrane and threshold at hand, from the search on.
+        bits = configuration.threshold_bits
         given = Signal(
-            data.StructLayout({"v": signed(configuration.membrane_bits), "theta": configuration.threshold_bits})
+            data.StructLayout({"v": signed(configuration.membrane_bits), "theta": bits, "theta_neg": dual * bits})
         )
         theta = given.theta
         # The membrane without theta for each bit of the quotient, bit by bit as they are decided.
         taken = Signal(signed(max(configuration.membrane_bits, len(scaled)) + 2))
         with m.If(carry):
             m.d.sync += [given.v.eq(total), given.theta.eq(inside["params"].theta), taken.eq(total)]
-        with m.If(search & inside["hit"]):
+        if dual:
+            with m.If(compare):
+                m.d.sync += given.theta_neg.eq(inside["read_start"].data.theta_neg)
+        with m.If(searching & inside["hit"]):
             for k in range(count_bits):
                 with m.If(bit[k]):
                     m.d.sync += taken.eq(Mux(negative, taken + (theta << k), taken - (theta << k)))
         fewest = Mux(layer.rectified & (emitted < layer.n_neg), emitted, layer.n_neg)
+        silenced = (given.v < 0) & (given.v >= -given.theta_neg) if dual else Const(0)
+        above = inside["above"] if dual else Const(0)
+        lowest = Mux(above, 0, lo)
         p.always("works_for_a_tag", inside.state("WAIT") | block.tag.valid)
         p.always("knows_its_theta", ~(search | reset | pack) | (theta != 0))
         p.always("knows_its_limit", ~(carry | search | reset | pack) | (lo == fewest))
@@ -187,7 +204,8 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
         p.always("searches_for_spikes", ~(search | reset) | spikes)
         p.always("adds_what_is_scaled", ~(search | reset) | (Value.cast(choice) == 3))
         p.always("knows_its_sign", ~(search | reset | pack) | (negative == (given.v < 0)))
-        p.always("rises_only_where_it_may", ~reset | (negative & (lo != 0)))
+        p.always("knows_its_negative_threshold", ~(searching | reset | pack) | (above == silenced))
+        p.always("rises_only_where_it_may", ~reset | (negative & (lowest != 0)))
         for k in range(count_bits):
             here = search & bit[k]
             extended = Value.cast(theta << k) ^ (~negative).replicate(len(scaled))
@@ -199,7 +217,7 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
             )
             p.always(
                 "search_rises_as_it_can",
-                ~here | ~negative | (v + (theta << (k + 1)) >= 0) | (quotient + (2 << k) >= lo),
+                ~here | ~negative | (v + (theta << (k + 1)) >= 0) | (quotient + (2 << k) >= lowest),
             )
         p.always("search_is_at_one_bit", ~search | ((bit != 0) & ((bit & (bit - 1)) == 0)))
         p.always("search_is_narrow", ~search | layer.wide | (bit <= 8))
@@ -210,10 +228,10 @@ def compact(configuration: Configuration, *, divide: bool) -> Callable[[], Prope
             p.always("taken_is_a_product", ~(search | reset | pack) | whole)
         p.always(
             "search_stays_within_limits",
-            ~(search | reset) | Mux(negative, (quotient == 0) | (quotient < lo), quotient <= layer.n_pos),
+            ~(search | reset) | Mux(negative, (quotient == 0) | (quotient < lowest), quotient <= layer.n_pos),
         )
-        p.always("reset_needs_theta", ~reset | ((scaled == theta) & ((v + theta >= 0) | (quotient + 1 >= lo))))
-        result = given.v, theta, fewest, layer.n_pos, count, v
+        p.always("reset_needs_theta", ~reset | ((scaled == theta) & ((v + theta >= 0) | (quotient + 1 >= lowest))))
+        result = given.v, theta, Mux(silenced, 0, fewest), layer.n_pos, count, v
         p.always("counts_what_was_found", ~pack | (quotient == Mux(count < 0, ~count, count)))
         p.always("fires_what_was_found", ~pack | _is_right(*result, taken))
         if divide:

@@ -23,6 +23,13 @@ def proofs() -> Iterator[Proof]:
     yield Proof("CompactFire, 10, 5 and 4 bits", fires, firing.compact(COMPACT, divide=True), reach=18)
     full = dataclasses.replace(COMPACT, membrane_bits=24, count_bits=8)
     yield Proof("CompactFire, 24, 19 and 8 bits", bitwise, firing.compact(full, divide=False), reach=0)
+    fires_dual = f"{fires}; none while -theta_neg <= v < 0"
+    yield Proof("Threshold, 6, 3 and 3 bits, dual", fires_dual, firing.threshold(6, 3, 3, divide=True, dual=1), reach=8)
+    for step in (0, 8 + 1):
+        name = f"Threshold, 24, 19 and 8 bits, dual, step {step}"
+        yield Proof(name, bitwise, firing.threshold(24, 19, 8, divide=False, step=step, dual=1), reach=0)
+    dual = dataclasses.replace(COMPACT, negative_threshold=1)
+    yield Proof("CompactFire, 10, 5 and 4 bits, dual", fires_dual, firing.compact(dual, divide=True), reach=19)
     yield Proof("Fire", "no word is written without room", lambda: queues.fire_words(REDUCED), reach=0)
     yield Proof("Fetch", "no step or word is without room", lambda: queues.fetch_credits(REDUCED), reach=0, quick=True)
     ring = dataclasses.replace(REDUCED, rx_bytes=32)

@@ -200,6 +200,8 @@ class _LayerModel:
         if layer.neuron is not None:
             self.theta = self._per_channel(layer.neuron.theta)
             self.v0 = self._per_channel(layer.neuron.v0)
+            theta_neg = layer.neuron.theta_neg
+            self.theta_neg = None if theta_neg is None else self._per_channel(theta_neg)
 
     def _per_channel(self, values: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(values.copy()).to(self.dtype)[:, None, None]
@@ -223,6 +225,8 @@ class _LayerModel:
         for current in inputs:
             membrane = membrane + current
             count = _fire(membrane, self.theta, neuron.counts, emitted if neuron.rectified else None)
+            if self.theta_neg is not None:
+                count = count.masked_fill((membrane < 0) & (membrane >= -self.theta_neg), 0)
             membrane = membrane - self.theta * count
             emitted = emitted + count
             spikes.append(count.float())

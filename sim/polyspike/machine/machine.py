@@ -81,6 +81,7 @@ class Machine:
         self.theta = np.zeros((c.columns, c.param_depth), np.int64)
         self.bias = np.zeros((c.columns, c.param_depth), np.int64)
         self.v0 = np.zeros((c.columns, c.param_depth), np.int64)
+        self.theta_neg = np.zeros((c.columns, c.param_depth), np.int64)
         self.program = np.zeros(c.program_depth, np.uint64)
         #: What each column has done since the counters were cleared.
         self.columns = [ColumnCounters() for _ in range(c.columns)]
@@ -124,6 +125,8 @@ class Machine:
                     halves = np.array([word], "<u8").view("<i4")
                     if at % 2:
                         self.v0[column, at // 2] = halves[0]
+                        if self.configuration.negative_threshold:
+                            self.theta_neg[column, at // 2] = int(halves[1]) & 0xFFFFFFFF
                     else:
                         self.theta[column, at // 2] = int(halves[0]) & 0xFFFFFFFF
                         self.bias[column, at // 2] = halves[1]
@@ -247,7 +250,9 @@ class Machine:
         fire, shape = self._single[FIRE.name], self._single[SHAPE.name]
         kind = FireKind(fire["kind"])
         channels = (fire["params"] + round_ * c.lanes + np.arange(c.lanes)) & _ADDRESS_MASK & (c.param_depth - 1)
-        theta, bias, v0 = (values[column, channels] for values in (self.theta, self.bias, self.v0))
+        theta, bias, v0, theta_neg = (
+            values[column, channels] for values in (self.theta, self.bias, self.v0, self.theta_neg)
+        )
         if kind is FireKind.SPIKE and (theta == 0).any():
             raise DeviceError(f"column {column}: a threshold of tile {tile} is 0; parameters were not written")
         membrane = np.broadcast_to(v0, (len(y), c.lanes)).copy()
@@ -262,6 +267,7 @@ class Machine:
                 continue
             self._check(membrane + fire["n_neg"] * theta)
             low = np.minimum(fire["n_neg"], emitted) if fire["rectified"] else fire["n_neg"]
+            low = np.where(membrane < -theta_neg, low, 0)
             counts = np.clip(membrane // theta, -low, fire["n_pos"])
             membrane = membrane - theta * counts
             emitted = emitted + counts

@@ -274,9 +274,10 @@ class Lowering:
         full[:, : len(channels)] = rows
         return full
 
-    def parameters(self, task: Task, tile: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """Return theta, bias and v0 of a tile, int32 [lanes] each; lanes without a channel emit nothing."""
-        theta, bias, v0 = np.ones(self.lanes, np.int32), np.zeros(self.lanes, np.int32), np.zeros(self.lanes, np.int32)
+    def parameters(self, task: Task, tile: int) -> tuple[NDArray[np.int32], ...]:
+        """Return theta, bias, v0 and theta_neg of a tile, int32 [lanes] each; lanes without a channel emit nothing."""
+        theta = np.ones(self.lanes, np.int32)
+        bias, v0, theta_neg = (np.zeros(self.lanes, np.int32) for _ in range(3))
         node = task.node
         if isinstance(node, Layer):
             channels = slice(tile * self.lanes, min((tile + 1) * self.lanes, node.shape[0]))
@@ -284,7 +285,9 @@ class Lowering:
             bias[used] = node.bias[channels]
             if node.neuron is not None:
                 theta[used], v0[used] = node.neuron.theta[channels], node.neuron.v0[channels]
-        return theta, bias, v0
+                if node.neuron.theta_neg is not None:
+                    theta_neg[used] = node.neuron.theta_neg[channels]
+        return theta, bias, v0, theta_neg
 
     # Tasks
 

@@ -143,6 +143,8 @@ def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
             if node.neuron is not None:
                 arrays[f"{node.name}/theta"] = node.neuron.theta
                 arrays[f"{node.name}/v0"] = node.neuron.v0
+                if node.neuron.theta_neg is not None:
+                    arrays[f"{node.name}/theta_neg"] = node.neuron.theta_neg
                 entry["neuron"] = {"counts": _counts(node.neuron.counts), "rectified": node.neuron.rectified}
         nodes.append(entry)
     header = {
@@ -234,5 +236,6 @@ def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
             arrays[f"{name}/theta"],
             arrays[f"{name}/v0"],
             entry["neuron"]["rectified"],
+            arrays.get(f"{name}/theta_neg"),
         )
     return Layer(name, shape, synapses, arrays[f"{name}/bias"], neuron, arrays[f"{name}/scale"])

@@ -7,8 +7,9 @@ The arithmetic of a layer, normative for every implementation, at timestep t::
     v[c]    = (v0[c] if t == 0 else v[c]) + sum[c] + bias[c]
     s[c]    = clip(floor(v[c] / theta[c]), -lo, n_pos);  v[c] -= theta[c] * s[c]
 
-with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps). A layer
-without a neuron emits nothing: its membranes after the last timestep are the network's output.
+with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps); where there is
+a negative threshold, lo = 0 while -theta_neg[c] <= v[c] < 0. A layer without a neuron emits nothing: its membranes
+after the last timestep are the network's output.
 """
 
 import dataclasses
@@ -96,12 +97,16 @@ class Synapse:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neuron:
-    """Polarity multi-spike neurons, one a channel. `theta` and `v0` are int32 [channels]."""
+    """Polarity multi-spike neurons, one a channel. `theta`, `v0` and `theta_neg` are int32 [channels].
+
+    Without `theta_neg` it is 0: every membrane below 0 may emit a negative spike.
+    """
 
     counts: CountRange
     theta: NDArray[np.int32]
     v0: NDArray[np.int32]
     rectified: bool = False
+    theta_neg: NDArray[np.int32] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -60,6 +60,8 @@ def membrane_range(network: Network, layer: Layer) -> MembraneRange:
         before_low, before_high = rest_low + down + bias, rest_high + up + bias
         low, high = np.minimum(low, before_low), np.maximum(high, before_high)
         rest_low = np.minimum(0, before_low + take_back)
+        if neuron.theta_neg is not None:
+            rest_low = np.minimum(rest_low, np.maximum(before_low, -neuron.theta_neg.astype(np.int64)))
         rest_high = np.maximum(theta - 1, before_high - neuron.counts.n_pos * theta)
     reach = np.maximum(partial, np.maximum(-low, high + neuron.counts.n_neg * theta))
     return MembraneRange(partial, low, high, reach)

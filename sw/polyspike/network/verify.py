@@ -121,14 +121,18 @@ def _check_layer(network: Network, layer: Layer, shapes, need, check_counts) -> 
     )
     if layer.neuron is not None:
         check_counts(where, layer.neuron.counts)
-        for name in ("theta", "v0"):
+        for name in ("theta", "v0", "theta_neg"):
             value = getattr(layer.neuron, name)
+            if value is None and name == "theta_neg":
+                continue
             need(
                 value.dtype == np.int32 and value.shape == (channels,),
                 where,
                 f"{name} must be int32 [{channels}]",
             )
         need(bool((layer.neuron.theta >= 1).all()), where, "every theta must be at least 1")
+        if layer.neuron.theta_neg is not None:
+            need(bool((layer.neuron.theta_neg >= 0).all()), where, "every theta_neg must be at least 0")
 
 
 def _check_synapse(layer: Layer, synapse: Synapse, source: Shape, need) -> None:  # type: ignore[no-untyped-def]
