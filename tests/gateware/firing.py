@@ -42,6 +42,11 @@ def extremes(generator: random.Random, kind: FireKind, wide: bool) -> dict[str, 
     return {"kind": kind, "wide": int(wide), "n_neg": n_neg, "n_pos": n_pos, "rectified": rectified, "params": 0}
 
 
+def negative_thresholds(generator: random.Random, theta: list[int]) -> list[int]:
+    """Return negative thresholds. Where a configuration has none, what is written there must not matter."""
+    return [generator.choice([0, 1, each, min(generator.randint(0, 2 * each), (1 << 19) - 1)]) for each in theta]
+
+
 def random_case(configuration: Configuration, generator: random.Random, kind: FireKind) -> Case:
     """Return a random layer with 8-bit or 4-bit counts, and the sums of four positions."""
     lanes, wide = configuration.lanes, configuration.count_bits == 8 and generator.random() < 0.7
@@ -51,13 +56,22 @@ def random_case(configuration: Configuration, generator: random.Random, kind: Fi
     bias = [generator.randint(-1000, 1000) for _ in range(lanes)]
     v0 = [generator.choice([0, each // 2]) for each in theta]
 
+    theta_neg = negative_thresholds(generator, theta)
+
     def sum_of(lane: int, before: int) -> int:
+        near = [-before, -theta_neg[lane] - before]
         total = generator.choice(
-            [0, generator.randint(-3 * theta[lane], 20 * theta[lane]), generator.randint(-50, 50), -(1 << 20)]
+            [
+                0,
+                generator.randint(-3 * theta[lane], 20 * theta[lane]),
+                generator.randint(-50, 50),
+                -(1 << 20),
+                generator.choice(near) + generator.choice([-2, -1, 0, 1]),
+            ]
         )
         return max(-(1 << 21), min((1 << 21) - 1, total))
 
-    return case_of(configuration, generator, layer, theta, bias, v0, sum_of)
+    return case_of(configuration, generator, layer, theta, bias, v0, theta_neg, sum_of)
 
 
 def corner_case(configuration: Configuration, generator: random.Random, kind: FireKind) -> Case:
@@ -77,16 +91,18 @@ def corner_case(configuration: Configuration, generator: random.Random, kind: Fi
         theta[:2] = [(1 << 19) - 1, 1 << 18]
     bias = [generator.choice([0, 1000, -(1 << 20)]) for _ in range(lanes)]
     v0 = [generator.choice([0, each // 2]) for each in theta]
+    theta_neg = negative_thresholds(generator, theta)
 
     def sum_of(lane: int, before: int) -> int:
         step = theta[lane]
         targets = [0, -1, step - 1, step, -step, -step - 1, n_pos * step - 1, n_pos * step + step, -n_neg * step - 1]
+        targets += [-theta_neg[lane], -theta_neg[lane] - 1]
         v = generator.choice([*targets, largest, largest, -largest, -largest])
         v = max(-largest, min(largest - n_neg * step, v))
         reach = largest - abs(bias[lane])
         return max(-reach, min(reach, v - before))
 
-    return case_of(configuration, generator, layer, theta, bias, v0, sum_of)
+    return case_of(configuration, generator, layer, theta, bias, v0, theta_neg, sum_of)
 
 
 def case_of(
@@ -96,6 +112,7 @@ def case_of(
     theta: list[int],
     bias: list[int],
     v0: list[int],
+    theta_neg: list[int],
     sum_of: Callable[[int, int], int],
 ) -> Case:
     """Return the case of a layer: four positions of a few timesteps, and what the definition makes of their sums.
@@ -103,8 +120,6 @@ def case_of(
     `sum_of` says what is added next in a lane, given its number and the membrane with its bias before the sum.
     """
     lanes, kind = configuration.lanes, layer["kind"]
-    # Where a configuration has no negative thresholds, what is written there must not matter.
-    theta_neg = [generator.choice([0, 1, each, generator.randint(0, 2 * each) & ((1 << 19) - 1)]) for each in theta]
     sums: list[list[int]] = []
     tags: list[dict[str, int]] = []
     words: list[tuple[int, int, int]] = []
