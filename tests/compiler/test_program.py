@@ -171,6 +171,26 @@ def test_a_membrane_that_could_overflow_is_refused():
     assert compile(overflowing(30), TINY)
 
 
+def test_a_negative_threshold_needs_hardware_that_has_it():
+    net = overflowing(1)
+    index = [node.name for node in net].index("deep")
+    layer = net.nodes[index]
+
+    def with_theta_neg(value):
+        theta_neg = np.zeros_like(layer.neuron.theta)
+        theta_neg[3] = value
+        changed = dataclasses.replace(layer, neuron=dataclasses.replace(layer.neuron, theta_neg=theta_neg))
+        return net.replace(nodes=(*net.nodes[:index], changed, *net.nodes[index + 1 :]))
+
+    assert compile(with_theta_neg(0), TINY)
+    with pytest.raises(CompileError, match=r"layer 'deep': has a negative .*'tiny' does not.*negative_threshold = 1"):
+        compile(with_theta_neg(5), TINY)
+    dual = TINY.replace(negative_threshold=1)
+    assert compile(with_theta_neg((1 << 19) - 1), dual)
+    with pytest.raises(CompileError, match=r"channel 3: theta_neg is 524288.* at most 524287"):
+        compile(with_theta_neg(1 << 19), dual)
+
+
 def test_a_threshold_that_is_too_large_is_refused():
     net = overflowing(1)
     net["deep"].neuron.theta[3] = (1 << 18) + 1

@@ -63,7 +63,7 @@ def full_network(timesteps: int = 1) -> Network:
                 Synapse("pool", weight(6, 1, 1, 1), (1, 1), groups=6, shift=7),
             ),
             integers(-9, 9, 6),
-            Neuron(CountRange(1, 1, 4), integers(1, 500, 6), integers(0, 5, 6), rectified=True),
+            Neuron(CountRange(1, 1, 4), integers(1, 500, 6), integers(0, 5, 6), True, integers(0, 700, 6)),
             rng.uniform(0.1, 1, 6),
         )
     )

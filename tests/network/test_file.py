@@ -41,6 +41,9 @@ def same_network(first: Network, second: Network) -> None:
             if a.neuron is not None:
                 assert (a.neuron.counts, a.neuron.rectified) == (b.neuron.counts, b.neuron.rectified)
                 same_array(a.neuron.theta, b.neuron.theta)
+                assert (a.neuron.theta_neg is None) == (b.neuron.theta_neg is None)
+                if a.neuron.theta_neg is not None:
+                    same_array(a.neuron.theta_neg, b.neuron.theta_neg)
                 same_array(a.neuron.v0, b.neuron.v0)
 
 
@@ -88,7 +91,7 @@ def test_users_read_the_true_integers(path: Path) -> None:
         same_array(file.get_tensor("conv/scale"), conv.scale)
     assert names == {
         *(f"conv/{part}" for part in ("weight0", "bias", "scale", "theta", "v0")),
-        *(f"join/{part}" for part in ("weight0", "weight1", "bias", "scale", "theta", "v0")),
+        *(f"join/{part}" for part in ("weight0", "weight1", "bias", "scale", "theta", "v0", "theta_neg")),
         *(f"output/{part}" for part in ("weight0", "bias", "scale")),
     }
 

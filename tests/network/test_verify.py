@@ -184,6 +184,8 @@ def test_synapses(changes: dict[str, object], message: str) -> None:
         ({"neuron": {"v0": THETA / 2}}, r"v0 must be int32 \[6\]"),
         ({"neuron": {"theta": with_value(THETA, 0)}}, "every theta must be at least 1"),
         ({"neuron": {"theta": -THETA}}, "every theta must be at least 1"),
+        ({"neuron": {"theta_neg": -THETA}}, "every theta_neg must be at least 0"),
+        ({"neuron": {"theta_neg": THETA[:3]}}, r"theta_neg must be int32 \[6\]"),
     ],
 )
 def test_layers(changes: dict[str, object], message: str) -> None:

