@@ -47,6 +47,8 @@ def _run(network: Network, image: Counts) -> tuple[Counts, dict[str, Counts]]:
                     if node.neuron.rectified:
                         low = min(low, int(emitted[at]))
                     theta = int(node.neuron.theta[at[0]])
+                    if node.neuron.theta_neg is not None and -node.neuron.theta_neg[at[0]] <= v[at] < 0:
+                        low = 0
                     s[at] = max(-low, min(node.neuron.counts.n_pos, int(v[at]) // theta))
                     v[at] -= theta * s[at]
                 emitted += s

@@ -9,6 +9,7 @@ from convert import oracle
 from convert.zoo import POOLED_BY_MAXIMUM, ZOO, build, conv
 from polyspike.convert import Method, Options, QuantizedModel, calibrate, convert, to_network, trace
 from polyspike.convert.graph import Role
+from polyspike.convert.methods import METHODS, ecl, method_named
 from polyspike.convert.quantized import pooled_counts
 from polyspike.network import CountRange, Layer, membrane_ranges, quantize
 from polyspike.spec import ConversionError
@@ -66,6 +67,40 @@ def test_quantized_model_computes_what_the_integers_do(name, timesteps):
         assert (np.rint(got) != spikes[layer.name]).mean() < 0.002, layer.name
     scale = network.output.scale.reshape(1, -1, 1, 1) / timesteps
     assert relative_error((membranes * scale).reshape(4, -1), logits) < 0.02
+
+
+@pytest.mark.parametrize("timesteps", [1, 4])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "pmsm"])
+def test_quantized_model_computes_what_the_integers_do_with_other_neurons(method, timesteps):
+    name = "residual +"
+    images = images_for(name)
+    quantized = calibrate(build(name), images, METHODS[method].options(timesteps=timesteps))
+    network = to_network(quantized, name)
+    spikes = oracle.run(network, quantize(network.input, images[:4]))[1]
+    seen = {}
+    with torch.no_grad():
+        quantized(quantized.prepare(images[:4]), observe=lambda n, values: seen.update({n: values}))
+    for layer in network.nodes[1:-1]:
+        got = torch.stack(seen[layer.name], 1).numpy() / layer.scale.reshape(-1, 1, 1)
+        # A float sum on an edge may fall to the other side, and then does so in what follows.
+        assert (np.rint(got) != spikes[layer.name]).mean() < 0.01, layer.name
+
+
+def test_neurons_of_each_method():
+    images = images_for("residual +")
+    networks = {
+        name: convert(build("residual +"), images, method.options(timesteps=4)) for name, method in METHODS.items()
+    }
+    neurons = {name: [n.neuron for n in network.nodes[1:-1]] for name, network in networks.items()}
+    assert all(n.counts.n_pos > 1 and n.theta_neg is None for n in neurons["pmsm"])
+    for name in ("qcfs", "if"):
+        assert all(n.counts.n_pos == 1 and n.theta_neg is None for n in neurons[name])
+    assert all((n.v0 == n.theta // 2).all() for n in neurons["qcfs"])
+    assert all((n.v0 == 0).all() for n in neurons["if"])
+    assert all((n.counts.n_neg, n.counts.n_pos) == (1, 1) for n in neurons["ecl"])
+    assert all((n.theta_neg == np.floor(n.theta * ecl.NEGATIVE_THRESHOLD)).all() for n in neurons["ecl"])
+    with pytest.raises(ConversionError, match="unknown conversion method 'snn'; there are pmsm, ecl, qcfs, if"):
+        method_named("snn")
 
 
 def test_integers_follow_the_formulas():
@@ -283,6 +318,8 @@ def test_roles():
         ({"percentile": 0.0}, "percentile is 0"),
         ({"std": (0.0,)}, "every entry must be positive"),
         ({"accumulator_bits": 8}, "accumulator_bits is 8"),
+        ({"initial_potential": 1.5}, "initial_potential is 1.5"),
+        ({"negative_threshold": -1.0}, "negative_threshold is -1.0"),
     ],
 )
 def test_bad_options(changes, message):

@@ -8,7 +8,7 @@ from .arguments import positive
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
 DESCRIPTION = """\
-Convert a trained network to an integer network of polarity multi-spike neurons. The network is built by a Python file,
+Convert a trained network to an integer network of spiking neurons. The network is built by a Python file,
 which is executed; its weights are a state dict in safetensors (no pickle is ever loaded). The calibration images are
 some hundred images like those it was trained on; they choose each layer's range.
 """
@@ -20,6 +20,7 @@ examples:
   polyspike convert net.py --weights net.safetensors --images calibration.npz
   polyspike convert net.py --weights net.safetensors --images train/ --mean 0.5 --std 0.25 --timesteps 2
   polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron ecl --timesteps 4
 """
 
 
@@ -42,10 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timesteps", type=positive, default=1, metavar="T", help="timesteps (default: 1)")
     parser.add_argument("--bits", type=int, choices=(4, 8), default=4, help="bits of a spike count (default: 4)")
     parser.add_argument(
+        "--neuron",
+        choices=("pmsm", "ecl", "qcfs", "if"),
+        default="pmsm",
+        help="conversion method: polarity multi-spike, dual-threshold, or integrate-and-fire neurons (default: pmsm)",
+    )
+    parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        default="entropy",
-        help="how each layer's range is chosen (default: entropy)",
+        help="how each layer's range is chosen (default: entropy with pmsm, mse with ecl and qcfs, percentile with if)",
     )
     parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument(
@@ -57,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from polyspike.convert import Method, Options, convert, load_model
+    from polyspike.convert import convert, load_model
+    from polyspike.convert.methods import method_named
     from polyspike.network import save
 
     from .describe import describe_network
@@ -66,13 +73,13 @@ def execute(options: argparse.Namespace) -> int:
     source, _, attribute = options.model.partition(":")
     images = load_images(options.images).first(options.limit)
     model = load_model(source, options.weights, attribute or "model")
-    chosen = Options(
+    chosen = method_named(options.neuron).options(
         timesteps=options.timesteps,
         bits=options.bits,
-        method=Method(options.method),
         per_channel=options.per_channel,
         mean=options.mean,
         std=options.std,
+        **({} if options.method is None else {"method": options.method}),
     )
     classes = tuple(options.classes.split(",")) if options.classes else ()
     network = convert(model, images.pixels, chosen, classes=classes)

@@ -96,7 +96,11 @@ def _node(model: QuantizedModel, node: object, steps: dict[str, Tensor], headroo
         return Layer(node.name, node.shape, synapses, bias, None, units.unit.numpy().astype(np.float64))
     assert layer.counts is not None
     theta = np.maximum(_integers(target / units.unit), 1)
-    neuron = Neuron(layer.counts, theta, (theta // 2).astype(np.int32), layer.rectified)
+    v0 = np.floor(theta * model.options.initial_potential).astype(np.int32)
+    theta_neg = None
+    if layer.counts.n_neg and model.options.negative_threshold:
+        theta_neg = np.floor(theta * model.options.negative_threshold).astype(np.int32)
+    neuron = Neuron(layer.counts, theta, v0, layer.rectified, theta_neg)
     return Layer(node.name, node.shape, synapses, bias, neuron, target.numpy().astype(np.float64))
 
 

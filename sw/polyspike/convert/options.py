@@ -28,6 +28,9 @@ class Options:
     negative, so that a neuron can take back what it emitted too early (a rectified layer, its sum over time never
     below zero).
 
+    `initial_potential` is what a membrane starts with, and `negative_threshold` how far below zero it has to be before
+    a negative spike is emitted, both in thresholds.
+
     `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
     over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
     """
@@ -36,6 +39,8 @@ class Options:
     bits: int = 4
     counts: CountRange | None = None
     signed_counts: CountRange | None = None
+    initial_potential: float = 0.5
+    negative_threshold: float = 0.0
     method: Method = Method.ENTROPY
     percentile: float = 99.9
     per_channel: bool = False
@@ -69,6 +74,9 @@ class Options:
                     f"{name} is -{counts.n_neg} .. {counts.n_pos} in {counts.bits} bits, but n_pos must be at least 1, "
                     "n_neg at most half the codes, and all of them must fit"
                 )
+        for name in ("initial_potential", "negative_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConversionError(f"{name} is {getattr(self, name)}, but must be from 0 to 1, in thresholds")
         if not 16 <= self.accumulator_bits <= 32:
             raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")
 

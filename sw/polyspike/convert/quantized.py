@@ -31,8 +31,9 @@ class QuantizedLayer(nn.Module):
     of its own, an output layer none at all.
     """
 
-    def __init__(self, node: FloatLayer, counts: CountRange | None, rectified: bool, per_channel: bool):
+    def __init__(self, node: FloatLayer, counts: CountRange | None, rectified: bool, options: Options):
         super().__init__()
+        self.options = options
         self.node = node
         self.counts = counts
         self.rectified = rectified
@@ -41,8 +42,13 @@ class QuantizedLayer(nn.Module):
         )
         self.bias = nn.Parameter(node.bias.clone(), requires_grad=node.role is not Role.POOL)
         self.spiking = node.role in (Role.RELU, Role.SIGNED)
-        size = node.shape[0] if per_channel else 1
+        size = node.shape[0] if options.per_channel else 1
         self.range = nn.Parameter(torch.ones(size), requires_grad=self.spiking) if self.spiking else None
+
+    @property
+    def _lifted(self) -> bool:
+        """Whether membranes start with anything else than half a threshold."""
+        return self.options.initial_potential != 0.5
 
     @property
     def step(self) -> Tensor:
@@ -76,17 +82,21 @@ class QuantizedLayer(nn.Module):
     def fire(self, sums: Sequence[Tensor]) -> list[Tensor]:
         """Return the activations a timestep, for the sums of every timestep."""
         assert self.range is not None and self.counts is not None
+        step = self.step.detach().view(-1, 1, 1)
+        # Rounding is what half a threshold does; an initial potential counts from there.
+        rest: Tensor | float = (self.options.initial_potential - 0.5) * step if self._lifted else 0.0
         if self.counts.n_neg and self.rectified and len(sums) == 1:
-            return [_fire(sums[0], self.range, 0, self.counts.n_pos)]
-        rest: Tensor | float = 0.0
+            return [_fire(sums[0] + rest, self.range, 0, self.counts.n_pos)]
         emitted: Tensor | None = None
         result = []
         for index, x in enumerate(sums):
             low: Tensor | float = float(self.counts.n_neg)
             if self.rectified:
-                step = self.step.detach().view(-1, 1, 1)
                 low = 0.0 if emitted is None else (emitted / step).round().clamp(max=self.counts.n_neg)
             potential = x + rest
+            if self.counts.n_neg and self.options.negative_threshold:
+                below = (potential / step).detach() < -0.5 - self.options.negative_threshold
+                low = below * low
             spikes = _fire(potential, self.range, low, self.counts.n_pos)
             result.append(spikes)
             if index + 1 < len(sums):
@@ -165,7 +175,7 @@ class QuantizedModel(nn.Module):
                 counts, rectified = self._counts_of(node)
                 if counts is not None:
                     self.counts[node.name] = counts
-                self.layers[_key(node.name)] = QuantizedLayer(node, counts, rectified, options.per_channel)
+                self.layers[_key(node.name)] = QuantizedLayer(node, counts, rectified, options)
 
     def _counts_of(self, node: FloatLayer) -> tuple[CountRange | None, bool]:
         if node.role is Role.RELU:
