@@ -18,7 +18,14 @@ def maxima(bench: Bench) -> Case:
     theta = [bench.random.choice([1, 1, 2, 100]) for _ in range(FIRE.lanes)]
     zeros = [0] * FIRE.lanes
     return case_of(
-        FIRE, bench.random, layer, theta, zeros, zeros, lambda lane, before: bench.random.choice([-128, 255, 0, 1])
+        FIRE,
+        bench.random,
+        layer,
+        theta,
+        zeros,
+        zeros,
+        zeros,
+        lambda lane, before: bench.random.choice([-128, 255, 0, 1]),
     )
 
 
