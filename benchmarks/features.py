@@ -1,6 +1,6 @@
 """What features of the fire units cost: cells of a fire unit with and without each, by synthesis of that unit alone.
 
-python benchmarks/features.py
+Run with `python benchmarks/features.py`.
 """
 
 import re
@@ -18,7 +18,7 @@ from polyspike.spec.configuration import FEATURES
 
 #: A fire unit, whose configuration it is of, how it is synthesized, and cells by what they are.
 UNITS = (
-    (Fire, SMALL, "synth_ecp5", {"LUT4": r"LUT4", "carry": "CCU2C", "flip-flops": "TRELLIS_FF", "block RAM": "DP16KD"}),
+    (Fire, SMALL, "synth_ecp5", {"LUT4": "LUT4", "carry": "CCU2C", "flip-flops": "TRELLIS_FF", "block RAM": "DP16KD"}),
     (
         CompactFire,
         TINY,

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from polyspike.cli.main import main
+from polyspike.convert.methods import METHODS
 from polyspike.network import load
 
 MODEL = """
@@ -179,6 +180,16 @@ def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert stopped.value.code == 2
     assert "usage: polyspike" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_convert_has_the_neurons_of_every_method(folder: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "net.psnn"
+    arguments = ["convert", str(folder / "net.py"), "--images", str(folder / "images.npz"), "-o", str(target)]
+    assert main([*arguments, "--neuron", name]) == 0
+    neuron = load(target).nodes[1].neuron
+    assert neuron.counts == METHODS[name].options().relu_counts
+    assert (neuron.theta_neg is not None) == (name == "ecl")
 
 
 @pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo"])

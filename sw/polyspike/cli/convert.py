@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, default=512, metavar="N", help="use the first N (default: 512)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.psnn", help="default: beside the Python file")
     parser.add_argument("--timesteps", type=positive, default=1, metavar="T", help="timesteps (default: 1)")
-    parser.add_argument("--bits", type=int, choices=(4, 8), default=4, help="bits of a spike count (default: 4)")
+    parser.add_argument(
+        "--bits", type=int, choices=(4, 8), default=4, help="bits of a count of pmsm neurons (default: 4)"
+    )
     parser.add_argument(
         "--neuron",
         choices=("pmsm", "ecl", "qcfs", "if"),
