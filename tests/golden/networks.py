@@ -1,7 +1,5 @@
 """Small networks for tests: random ones that use every feature of the IR, and the parts to build others by hand."""
 
-import dataclasses
-
 import numpy as np
 
 from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse, verify
@@ -105,10 +103,9 @@ def _random_layer(rng: np.random.Generator, name: str, nodes: list[Node]) -> Lay
     theta = rng.integers(1, max(2, int(spread * rng.choice([0.05, 0.5]))), shape[0]).astype(np.int32)
     bias = rng.integers(-int(spread) // 4, int(spread) // 4 + 1, shape[0]).astype(np.int32)
     v0 = (theta // 2) if rng.random() < 0.7 else rng.integers(-100, 100, shape[0])
-    neuron = Neuron(random_counts(rng), theta, v0.astype(np.int32), bool(rng.random() < 0.4))
-    if rng.random() < 0.3:
-        theta_neg = rng.integers(0, 2 * theta, endpoint=True).astype(np.int32)
-        neuron = dataclasses.replace(neuron, theta_neg=theta_neg)
+    counts, rectified = random_counts(rng), bool(rng.random() < 0.4)
+    theta_neg = rng.integers(0, 2 * theta, endpoint=True).astype(np.int32) if rng.random() < 0.3 else None
+    neuron = Neuron(counts, theta, v0.astype(np.int32), rectified, theta_neg)
     return Layer(name, shape, tuple(synapses), bias, neuron, rng.uniform(0.1, 2.0, shape[0]))
 
 

@@ -72,9 +72,10 @@ class CompactFire(wiring.Component):
         state = data.StructLayout({"value": membrane, "emitted": layouts.EMITTED_BITS})
         m.submodules.weighing = weighing = memory.Memory(shape=pair, depth=configuration.param_depth, init=[])
         dual = configuration.negative_threshold
-        initial = data.StructLayout({"start": membrane, "theta_neg": unsigned(configuration.threshold_bits)})
-        starting = memory.Memory(shape=initial if dual else membrane, depth=configuration.param_depth, init=[])
-        m.submodules.starting = starting
+        initial: Any = membrane
+        if dual:
+            initial = data.StructLayout({"start": membrane, "theta_neg": unsigned(configuration.threshold_bits)})
+        m.submodules.starting = starting = memory.Memory(shape=initial, depth=configuration.param_depth, init=[])
         m.submodules.states = states = memory.Memory(shape=state, depth=2 * lanes, init=[])
         write_pair, write_start, write_state = (each.write_port() for each in (weighing, starting, states))
         read_pair, read_start, read_state = (each.read_port() for each in (weighing, starting, states))
@@ -131,10 +132,11 @@ class CompactFire(wiring.Component):
         quotient, bit = Signal(configuration.count_bits), Signal(configuration.count_bits)
         emitted, lo, limit = Signal(layouts.EMITTED_BITS), Signal(8), Signal(8)
         count = Signal(layouts.COUNT)
-        silent, fewest = lo == 0, lo
+        fewest: Any = lo
         if dual:
             above = Signal()  # its negative threshold
-            silent, fewest = silent | above, Mux(above, 0, lo)
+            fewest = Mux(above, 0, lo)
+        silent = fewest == 0
         m.d.comb += [
             emitted.eq(Mux(tag.first, 0, before.emitted)),
             limit.eq(Mux(negative, fewest, fire.n_pos)),

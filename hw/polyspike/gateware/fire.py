@@ -305,10 +305,9 @@ class Fire(wiring.Component):
                 "unused": padding(configuration.threshold_bits, bits),
             }
         )
-        negative_bits = configuration.threshold_bits if configuration.negative_threshold else 0
-        negative = {"theta_neg": negative_bits} if negative_bits else {}
+        negative = {"theta_neg": configuration.threshold_bits} if configuration.negative_threshold else {}
         record = data.StructLayout(
-            {"pair": pair, "start": signed(bits), **negative, "unused": padding(bits, negative_bits)}
+            {"pair": pair, "start": signed(bits), **negative, "unused": padding(bits, *negative.values())}
         )
         bank = memory.Memory(shape=record.size, depth=rows, init=[])
         m.submodules[f"parameters{lane}"] = bank
@@ -377,7 +376,7 @@ class Fire(wiring.Component):
         m.d.comb += threshold.enable.eq(move)
         if configuration.negative_threshold:
             m.d.comb += host_record.theta_neg.eq(self.write.data[32:])
-            theta_neg2 = Signal(negative_bits, name=f"theta_neg2_{lane}")
+            theta_neg2 = Signal(configuration.threshold_bits, name=f"theta_neg2_{lane}")
             with m.If(move):
                 m.d.sync += [theta_neg2.eq(params.theta_neg), threshold.i.theta_neg.eq(theta_neg2)]
 

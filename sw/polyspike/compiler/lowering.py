@@ -285,8 +285,7 @@ class Lowering:
             bias[used] = node.bias[channels]
             if node.neuron is not None:
                 theta[used], v0[used] = node.neuron.theta[channels], node.neuron.v0[channels]
-                if node.neuron.theta_neg is not None:
-                    theta_neg[used] = node.neuron.theta_neg[channels]
+                theta_neg[used] = node.neuron.negative_threshold[channels]
         return theta, bias, v0, theta_neg
 
     # Tasks

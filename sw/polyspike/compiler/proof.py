@@ -39,13 +39,13 @@ def prove(network: Network, configuration: Configuration) -> None:
                 f"{configuration.count_bits}; use neurons of {configuration.count_bits} bits or a configuration with "
                 f"count_bits = {counts.bits}"
             )
-        theta_neg = layer.neuron.theta_neg
-        if theta_neg is not None and theta_neg.any() and not configuration.negative_threshold:
+        theta_neg = layer.neuron.negative_threshold
+        if theta_neg.any() and not configuration.negative_threshold:
             raise CompileError(
                 f"{where}: has a negative threshold of its own, which configuration {configuration.name!r} does not; "
                 "use one with negative_threshold = 1"
             )
-        if theta_neg is not None and (theta_neg >> configuration.threshold_bits).any():
+        if (theta_neg >> configuration.threshold_bits).any():
             raise CompileError(
                 f"{where}, channel {int(theta_neg.argmax())}: theta_neg is {int(theta_neg.max())}, but with membranes "
                 f"of {bits} bits it can be at most {(1 << configuration.threshold_bits) - 1}"

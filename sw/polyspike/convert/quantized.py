@@ -46,11 +46,6 @@ class QuantizedLayer(nn.Module):
         self.range = nn.Parameter(torch.ones(size), requires_grad=self.spiking) if self.spiking else None
 
     @property
-    def _lifted(self) -> bool:
-        """Whether membranes start with anything else than half a threshold."""
-        return self.options.initial_potential != 0.5
-
-    @property
     def step(self) -> Tensor:
         """What one spike is worth, [1] or [channels], for a layer with a range."""
         assert self.range is not None and self.counts is not None
@@ -84,7 +79,7 @@ class QuantizedLayer(nn.Module):
         assert self.range is not None and self.counts is not None
         step = self.step.detach().view(-1, 1, 1)
         # Rounding is what half a threshold does; an initial potential counts from there.
-        rest: Tensor | float = (self.options.initial_potential - 0.5) * step if self._lifted else 0.0
+        rest = (self.options.initial_potential - 0.5) * step
         if self.counts.n_neg and self.rectified and len(sums) == 1:
             return [_fire(sums[0] + rest, self.range, 0, self.counts.n_pos)]
         emitted: Tensor | None = None

@@ -108,6 +108,11 @@ class Neuron:
     rectified: bool = False
     theta_neg: NDArray[np.int32] | None = None
 
+    @property
+    def negative_threshold(self) -> NDArray[np.int32]:
+        """`theta_neg`, or what it is without."""
+        return np.zeros_like(self.theta) if self.theta_neg is None else self.theta_neg
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer:

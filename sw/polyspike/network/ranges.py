@@ -54,14 +54,14 @@ def membrane_range(network: Network, layer: Layer) -> MembraneRange:
     neuron = layer.neuron
     theta = neuron.theta.astype(np.int64)
     take_back = np.zeros_like(theta) if neuron.rectified else neuron.counts.n_neg * theta
+    theta_neg = neuron.negative_threshold.astype(np.int64)
     rest_low = rest_high = neuron.v0.astype(np.int64)
     low, high = np.minimum(rest_low, 0), np.maximum(rest_high, 0)
     for _ in range(network.timesteps):
         before_low, before_high = rest_low + down + bias, rest_high + up + bias
         low, high = np.minimum(low, before_low), np.maximum(high, before_high)
-        rest_low = np.minimum(0, before_low + take_back)
-        if neuron.theta_neg is not None:
-            rest_low = np.minimum(rest_low, np.maximum(before_low, -neuron.theta_neg.astype(np.int64)))
+        # What may emit a negative spike is below zero by less than before; what stays silent is not below -theta_neg.
+        rest_low = np.minimum(np.minimum(0, before_low + take_back), np.maximum(before_low, -theta_neg))
         rest_high = np.maximum(theta - 1, before_high - neuron.counts.n_pos * theta)
     reach = np.maximum(partial, np.maximum(-low, high + neuron.counts.n_neg * theta))
     return MembraneRange(partial, low, high, reach)

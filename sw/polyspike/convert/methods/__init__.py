@@ -4,30 +4,15 @@ All of them are polarity multi-spike neurons with some range of counts, initial 
 of them go the same way from here: calibration, fine-tuning, integers, hardware.
 """
 
-from typing import Any, Protocol
-
 from polyspike.spec import ConversionError
 
-from ..options import Options
 from . import ecl, integrate_and_fire, pmsm, qcfs
+from .method import ConversionMethod
 
 __all__ = ["METHODS", "ConversionMethod", "method_named"]
 
-
-class ConversionMethod(Protocol):
-    """What a module of a method has."""
-
-    #: What users call it.
-    NAME: str
-    #: Where it is published.
-    PAPER: str
-
-    def options(self, **chosen: Any) -> Options:
-        """Return the method's options. What is `chosen`, fields of `Options`, goes before what is its own."""
-
-
 #: The methods by name.
-METHODS: dict[str, ConversionMethod] = {each.NAME: each for each in (pmsm, ecl, qcfs, integrate_and_fire)}
+METHODS: dict[str, ConversionMethod] = {each.METHOD.name: each.METHOD for each in (pmsm, ecl, qcfs, integrate_and_fire)}
 
 
 def method_named(name: str) -> ConversionMethod:

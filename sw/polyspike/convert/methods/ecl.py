@@ -7,26 +7,24 @@ say. Both were decided by measurement, without fine-tuning (`python benchmarks/m
 quarter of the threshold, and the least squared error.
 """
 
-from typing import Any
-
 from polyspike.network import CountRange
 
-from ..options import Method, Options
-
-NAME = "ecl"
-PAPER = "arXiv 2506.01968"
+from ..options import Method
+from .method import ConversionMethod
 
 #: In thresholds.
 NEGATIVE_THRESHOLD = 0.25
 
+_TERNARY = CountRange(1, 1, 4)
 
-def options(**chosen: Any) -> Options:
-    """Return the method's options: a spike of either sign a timestep, and a negative threshold of its own."""
-    own: dict[str, Any] = {
-        "counts": CountRange(1, 1, 4),
-        "signed_counts": CountRange(1, 1, 4),
+METHOD = ConversionMethod(
+    "ecl",
+    "arXiv 2506.01968",
+    {
+        "counts": _TERNARY,
+        "signed_counts": _TERNARY,
         "initial_potential": 0.5,
         "negative_threshold": NEGATIVE_THRESHOLD,
         "method": Method.MSE,
-    }
-    return Options(**own | chosen)
+    },
+)

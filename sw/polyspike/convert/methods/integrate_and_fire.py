@@ -4,23 +4,11 @@ What SpikingJelly's ann2snn does: a layer's threshold is the 99.9th percentile o
 MAX, the largest one), its membranes start at zero, and rates come close after tens to hundreds of timesteps.
 """
 
-from typing import Any
+from ..options import Method
+from .method import SINGLE_SPIKES, ConversionMethod
 
-from polyspike.network import CountRange
-
-from ..options import Method, Options
-
-NAME = "if"
-PAPER = "Rueckauer et al., 2017"
-
-
-def options(**chosen: Any) -> Options:
-    """Return the method's options: a spike a timestep, no potential to start with, no correction of biases."""
-    own: dict[str, Any] = {
-        "counts": CountRange(0, 1, 4),
-        "signed_counts": CountRange(1, 1, 4),
-        "initial_potential": 0.0,
-        "method": Method.PERCENTILE,
-        "correct_bias": False,
-    }
-    return Options(**own | chosen)
+METHOD = ConversionMethod(
+    "if",
+    "Rueckauer et al., 2017",
+    {**SINGLE_SPIKES, "initial_potential": 0.0, "method": Method.PERCENTILE, "correct_bias": False},
+)
