@@ -92,7 +92,7 @@ class Colorlight5A75B(Ecp5Board):
     name = "colorlight-5a-75b"
     platform = Colorlight_5A75B_R70Platform
     configuration_name = "small"
-    default_clock_hz = 100_000_000
+    default_clock_hz = 90_000_000
     default_target_hz = 110_000_000
     link = "3.3 V UART at J19"
     fastest_baud = 3_000_000
