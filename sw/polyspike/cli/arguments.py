@@ -11,3 +11,11 @@ def positive(text: str) -> int:
 
 #: What argparse calls the type when it refuses a value.
 positive.__name__ = "positive integer"
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """Turn an argument into numbers, commas between them."""
+    return tuple(float(part) for part in text.split(","))
+
+
+fractions.__name__ = "list of numbers"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .arguments import positive
+from .arguments import fractions, positive
 
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
@@ -22,13 +22,6 @@ examples:
   polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
   polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron ecl --timesteps 4
 """
-
-
-def _fractions(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-_fractions.__name__ = "list of numbers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument(
-        "--mean", type=_fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
+        "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
     )
-    parser.add_argument("--std", type=_fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
+    parser.add_argument("--std", type=fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
     parser.add_argument("--classes", metavar="A,B,...", help="names of the outputs")
 
 
