@@ -191,6 +191,7 @@ class _Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         self.stride = stride
         self.extra = (outputs - inputs) // 2
         self.changes = stride != 1 or inputs != outputs
@@ -199,13 +200,14 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, inputs, h, w] to [batch, outputs, h / stride, w / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.relu1(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if hasattr(self, "shortcut"):
             x = self.shortcut(x)
         elif self.changes:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
-        return F.relu(y + x)
+        result: Tensor = self.relu2(y + x)
+        return result
 
 
 class _ResNet(nn.Module):
@@ -219,6 +221,7 @@ class _ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(shape[0], widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu1 = nn.ReLU()
         self.stages = len(widths)
         inputs = widths[0]
         for index, width in enumerate(widths):
@@ -228,14 +231,15 @@ class _ResNet(nn.Module):
                 stage.append(_Block(inputs, width, stride, shortcut))
                 inputs = width
             self.add_module(f"layer{index + 1}", stage)
+        self.average = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, channels, height, width] to logits [batch, classes]."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
         for index in range(self.stages):
             x = self.get_submodule(f"layer{index + 1}")(x)
-        x = F.adaptive_avg_pool2d(x, 1)
+        x = self.average(x)
         logits: Tensor = self.linear(torch.flatten(x, 1))
         return logits
 
