@@ -17,6 +17,8 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
+ACCURACY_ARGS ?=
+EXACTNESS_ARGS ?=
 FORMAL_ARGS ?=
 COSIM_ARGS ?=
 MUTATIONS_ARGS ?=
@@ -26,7 +28,7 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test formal cosim-long mutations lint bench bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness bitstream bitstreams train-demo docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -71,6 +73,12 @@ mutations: $(READY) ## Plant faults in the gateware and see which tests notice (
 bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, docs/bench.json); how busy the link is
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/link.py
+
+accuracy: $(READY) ## Accuracy of every method on the trained networks (docs/accuracy.md, docs/accuracy.json); resumable
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/accuracy.py $(ACCURACY_ARGS)
+
+exactness: $(READY) ## Every network with every method, gateware against golden model (docs/verification/networks.md); resumable
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/exactness.py $(EXACTNESS_ARGS)
 
 bitstream: $(READY) ## Build a board's bitstream into bitstreams/, e.g. make bitstream BOARD=ulx3s-25f
 	@$(BIN)/polyspike build --board $(BOARD) --release $(BUILD_ARGS)

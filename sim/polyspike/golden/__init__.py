@@ -1,5 +1,6 @@
 """The golden model: the integer network executed with PyTorch, exact to the last integer."""
 
+from .activity import Activity, activity
 from .model import GoldenResult, run
 
-__all__ = ["GoldenResult", "run"]
+__all__ = ["Activity", "GoldenResult", "activity", "run"]

@@ -1,0 +1,283 @@
+"""Accuracy of the conversion methods on trained networks.
+
+`make accuracy` runs this. It writes docs/accuracy.md and docs/accuracy.json.
+
+Each method converts the same float networks, which `polyspike train` made: with calibration alone, and after the same
+short fine-tuning with the method's own quantizer in the loop. What is measured is the integer network on the golden
+model. Single-spike neurons are fine-tuned with as many levels as their T timesteps can express, as QCFS does; networks
+of polarity multi-spike neurons are fine-tuned once, at one timestep.
+
+Results are kept in build/accuracy, a file a case, so that an interrupted run goes on where it was; `--again` forgets
+them. A network without checkpoint, or without its data set, is left out and said so.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyspike.cli.text import markdown, percent
+from polyspike.convert import QuantizedModel, Schedule, demo, finetune, to_network
+from polyspike.convert.datasets import Dataset, load
+from polyspike.convert.float_training import Trained, load_trained, normalized
+from polyspike.convert.methods import METHODS, ConversionMethod
+from polyspike.convert.training import predict
+from polyspike.golden import Activity, activity, run
+from polyspike.network import Network, quantize
+from polyspike.spec import ConversionError, PolyspikeError
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("POLYSPIKE_SHARED_DATA", ROOT.parent / "shared" / "data"))
+CHECKPOINTS = ROOT / "benchmarks" / "checkpoints"
+
+CALIBRATION_IMAGES = 512
+#: Images that spikes and synaptic operations are averaged over.
+ACTIVITY_IMAGES = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A trained network, and the images it is measured with."""
+
+    name: str
+    trained: Trained
+    training: Dataset
+    test: Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all cases have in common."""
+
+    images: int
+    finetune_images: int
+    epochs: int
+    seed: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """The fine-tuning of every method."""
+        return Schedule(epochs=self.epochs, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0, seed=self.seed + 1)
+
+
+def subjects(chosen: list[str] | None, folders: list[Path]) -> Iterator[Subject]:
+    """Yield the trained networks there are checkpoints and data for."""
+    demo_manifest = {"dataset": "Fashion-MNIST", "mean": [0.0], "std": [1.0]}
+    found: dict[str, Trained] = {"demo": Trained(demo.load_float(), demo_manifest)}
+    for folder in folders:
+        for path in sorted(folder.glob("*.safetensors")):
+            trained = load_trained(path)
+            found.setdefault(trained.manifest["network"], trained)
+    for name, trained in found.items():
+        if chosen and name not in chosen:
+            continue
+        dataset = "fashion-mnist" if trained.manifest["dataset"] == "Fashion-MNIST" else "cifar10"
+        try:
+            training, test = (
+                load(dataset, split, SHARED if dataset == "cifar10" else None) for split in ("train", "test")
+            )
+        except PolyspikeError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
+        yield Subject(name, trained, training, test)
+
+
+def measure(
+    subject: Subject, method: ConversionMethod, settings: Settings, timesteps: list[int], work: Path, again: bool
+) -> list[dict[str, Any]]:
+    """Return a row for each number of timesteps that the method works with."""
+    rows = []
+    float_accuracy: float | None = None
+    for number in timesteps:
+        key = f"{subject.name}-{method.name}-{number}-" + "-".join(
+            str(value) for value in dataclasses.astuple(settings)
+        )
+        path = work / f"{key}.json"
+        if path.is_file() and not again:
+            rows.append(json.loads(path.read_text()))
+            continue
+        try:
+            options = method.options(timesteps=number, mean=subject.trained.mean, std=subject.trained.std)
+            calibrated = method.calibrate(subject.trained.model, subject.training.images[:CALIBRATION_IMAGES], options)
+        except ConversionError as error:
+            print(f"{subject.name}, {method.name}, T = {number}: {error}", file=sys.stderr)
+            continue
+        if float_accuracy is None:
+            float_accuracy = _float_accuracy(subject, settings.images)
+        tuned = _finetuned(subject, method, calibrated, settings, work)
+        network = to_network(tuned, subject.name, subject.test.classes)
+        cost = _activity(network, subject.test)
+        row = {
+            "method": method.name,
+            "network": subject.name,
+            "dataset": subject.test.name,
+            "timesteps": number,
+            "float_accuracy": float_accuracy,
+            "calibrated_accuracy": _accuracy(to_network(calibrated, subject.name), subject.test, settings.images),
+            "finetuned_accuracy": _accuracy(network, subject.test, settings.images),
+            "spikes_per_neuron": round(cost.spikes_per_neuron, 4),
+            "synops_per_image": round(cost.synops),
+            "input_macs_per_image": round(cost.input_macs),
+            "microjoules_45nm": round(cost.microjoules, 3),
+            "float_microjoules_45nm": round(cost.float_microjoules, 3),
+            "seed": settings.seed,
+            "images": min(settings.images, len(subject.test)),
+            "finetune_images": min(settings.finetune_images, len(subject.training)),
+            "finetune_epochs": settings.epochs,
+        }
+        path.write_text(json.dumps(row, indent=2) + "\n")
+        print(_line(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def _finetuned(
+    subject: Subject, method: ConversionMethod, calibrated: QuantizedModel, settings: Settings, work: Path
+) -> QuantizedModel:
+    """Fine-tune with the quantizer that the method's timesteps amount to, at one timestep."""
+    options = calibrated.options
+    training = method.training_options(options)
+    levels = f"{training.relu_counts.n_pos}-{training.linear_counts.n_pos}"
+    parts = (subject.name, method.name, levels, settings.finetune_images, settings.epochs, settings.seed)
+    state = work / f"{'-'.join(map(str, parts))}.safetensors"
+    data = subject.training.first(settings.finetune_images)
+    tuned = finetune(calibrated.with_options(training), data.images, data.labels, settings.schedule, resume=state)
+    return tuned.with_options(options)
+
+
+def _accuracy(network: Network, test: Dataset, images: int) -> float:
+    membranes = run(network, quantize(network.input, test.images[:images]), progress=True).membranes
+    logits = membranes.reshape(len(membranes), -1) * network.output.scale
+    return round(float((logits.argmax(1) == test.labels[:images]).mean()), 4)
+
+
+def _float_accuracy(subject: Subject, images: int) -> float:
+    trained, test = subject.trained, subject.test.first(images)
+    classes = predict(trained.model, normalized(test.images, trained.mean, trained.std))
+    return round(float((classes == test.labels).mean()), 4)
+
+
+def _activity(network: Network, test: Dataset) -> Activity:
+    images = test.images[:ACTIVITY_IMAGES]
+    return activity(network, run(network, quantize(network.input, images), observe=True).counts)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['network']}, {row['method']}, T = {row['timesteps']}: float {percent(row['float_accuracy'], 2)}, "
+        f"calibrated {percent(row['calibrated_accuracy'], 2)}, fine-tuned {percent(row['finetuned_accuracy'], 2)}, "
+        f"{row['spikes_per_neuron']:.2f} spikes a neuron"
+    )
+
+
+HEADINGS = (
+    "method",
+    "T",
+    "calibration alone",
+    "points",
+    "fine-tuned",
+    "points",
+    "spikes a neuron",
+    "synaptic operations",
+    "energy (45 nm model)",
+)
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """Return docs/accuracy.md."""
+    parts = [
+        "<!-- Written by `make accuracy`. -->",
+        "# Accuracy of the conversion methods",
+        "Integer networks on the golden model; the gateware computes the same integers. Calibration with "
+        f"{CALIBRATION_IMAGES} training images. *Fine-tuned* is the same short training for every method, with "
+        "its quantizer in the loop. "
+        "*Points* are percentage points against the float network.",
+        "Spikes and synaptic operations (one spike through one synapse, a count of s being |s| spikes) are averages of "
+        f"{ACTIVITY_IMAGES} test images, all timesteps together. Energy is the literature's model for 45 nm, not a "
+        "measurement: 0.9 pJ an accumulation, and 4.6 pJ a multiply-accumulate of the first layer, which sees pixels.",
+    ]
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    for network in networks:
+        mine = [row for row in rows if row["network"] == network]
+        first = mine[0]
+        parts.append(f"## {network}, {first['dataset']}")
+        parts.append(
+            f"Float network: {percent(first['float_accuracy'], 2)} of {first['images']:,} test images, "
+            f"{first['float_microjoules_45nm']:.1f} µJ by the model. Fine-tuning: {first['finetune_epochs']} epoch(s) "
+            f"of {first['finetune_images']:,} images, seed {first['seed']}."
+        )
+        parts.append(markdown(HEADINGS, [_row(row) for row in mine]))
+        parts.append(_ahead(mine))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    def points(name: str) -> str:
+        return f"{(row[name] - row['float_accuracy']) * 100:+.2f}"
+
+    return (
+        row["method"],
+        str(row["timesteps"]),
+        percent(row["calibrated_accuracy"], 2),
+        points("calibrated_accuracy"),
+        percent(row["finetuned_accuracy"], 2),
+        points("finetuned_accuracy"),
+        f"{row['spikes_per_neuron']:.2f}",
+        f"{row['synops_per_image']:,}",
+        f"{row['microjoules_45nm']:.2f} µJ",
+    )
+
+
+def _ahead(rows: list[dict[str, Any]]) -> str:
+    """Say which methods PMSM is not ahead of at T = 1."""
+    at_one = {row["method"]: row for row in rows if row["timesteps"] == 1}
+    if "pmsm" not in at_one:
+        return ""
+    sentences = []
+    for name, text in (("calibrated_accuracy", "with calibration alone"), ("finetuned_accuracy", "after fine-tuning")):
+        ahead = [each for each, row in at_one.items() if row[name] > at_one["pmsm"][name]]
+        sentences.append(
+            f"{text}, {' and '.join(ahead) or 'no method'} {'are' if len(ahead) > 1 else 'is'} ahead of pmsm"
+        )
+    return f"At T = 1: {'; '.join(sentences)}."
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help="default: all there are checkpoints of")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--timesteps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--images", type=int, default=10_000, help="test images (default: %(default)s)")
+    parser.add_argument("--finetune-images", type=int, default=20_000, help="training images (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of fine-tuning (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--checkpoints", type=Path, nargs="+", default=[CHECKPOINTS, ROOT / "build" / "networks"], metavar="FOLDER"
+    )
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of finished cases")
+    parser.add_argument("--again", action="store_true", help="measure finished cases again")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    np.seterr(all="raise")
+    options.work.mkdir(parents=True, exist_ok=True)
+    settings = Settings(options.images, options.finetune_images, options.epochs, options.seed)
+    rows = []
+    for subject in subjects(options.networks, options.checkpoints):
+        for name in options.methods:
+            rows += measure(subject, METHODS[name], settings, options.timesteps, options.work, options.again)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "accuracy.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (options.output / "accuracy.md").write_text(page(rows))
+
+
+if __name__ == "__main__":
+    main()

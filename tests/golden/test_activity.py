@@ -1,0 +1,51 @@
+"""Activity against loops over every synapse."""
+
+import numpy as np
+import pytest
+
+from golden.networks import random_images, random_network
+from polyspike.golden import activity, run
+from polyspike.network import Input, Layer
+
+
+def passed(synapse, counts):
+    """Spikes times the synapses each passes, one output at a time; counts [channels, height, width]."""
+    channels, height, width = counts.shape
+    outputs = synapse.weight.shape[0]
+    rows, columns = synapse.output_size(height, width)
+    total = 0
+    for output in range(outputs):
+        first = output // (outputs // synapse.groups) * (channels // synapse.groups)
+        for channel in range(first, first + channels // synapse.groups):
+            for row in range(rows):
+                for column in range(columns):
+                    for y in range(synapse.window[0]):
+                        for x in range(synapse.window[1]):
+                            at_y = row * synapse.stride[0] + y - synapse.padding[0]
+                            at_x = column * synapse.stride[1] + x - synapse.padding[1]
+                            if 0 <= at_y < height and 0 <= at_x < width:
+                                total += abs(int(counts[channel, at_y, at_x]))
+    return total
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_equal_plain_loops(seed):
+    network = random_network(seed, 1 + seed % 2)
+    counts = run(network, random_images(network, seed, 2), observe=True).counts
+    measured = activity(network, counts)
+    layers = [node for node in network if isinstance(node, Layer)]
+    synops = input_macs = 0
+    for layer in layers:
+        for synapse in layer.synapses:
+            if isinstance(network[synapse.source], Input):
+                ones = np.ones(network[synapse.source].shape, int)
+                input_macs += passed(synapse, ones) * network.timesteps
+                continue
+            for image in counts[synapse.source]:
+                synops += sum(passed(synapse, step) for step in image)
+    assert measured.synops == pytest.approx(synops / 2)
+    assert measured.input_macs == input_macs
+    assert measured.microjoules == pytest.approx((0.9 * synops / 2 + 4.6 * input_macs) * 1e-6)
+    spiking = [layer for layer in layers if layer.neuron is not None]
+    assert 0 < measured.neurons <= sum(int(np.prod(layer.shape)) for layer in spiking)
+    assert measured.spikes <= sum(np.abs(counts[layer.name].astype(int)).sum() for layer in spiking) / 2
