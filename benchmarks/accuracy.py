@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from polyspike.cli.text import markdown, percent
-from polyspike.convert import QuantizedModel, Schedule, demo, finetune, to_network
+from polyspike.convert import QuantizedModel, Schedule, calibrate, demo, finetune, to_network
 from polyspike.convert.datasets import Dataset, load
 from polyspike.convert.float_training import Trained, load_trained, normalized
 from polyspike.convert.methods import METHODS, ConversionMethod
@@ -105,7 +105,7 @@ def measure(
             continue
         try:
             options = method.options(timesteps=number, mean=subject.trained.mean, std=subject.trained.std)
-            calibrated = method.calibrate(subject.trained.model, subject.training.images[:CALIBRATION_IMAGES], options)
+            calibrated = calibrate(subject.trained.model, subject.training.images[:CALIBRATION_IMAGES], options)
         except ConversionError as error:
             print(f"{subject.name}, {method.name}, T = {number}: {error}", file=sys.stderr)
             continue

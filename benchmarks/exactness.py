@@ -3,10 +3,10 @@
 `make exactness` runs this. It writes docs/verification/networks.md and networks.json, a row a case: how many integers
 (every spike count of every layer at every timestep, every output membrane) were compared and how many differ. The
 networks have random weights, their batch norms the statistics of real images: exactness is a matter of the integers,
-not of what they are good for. Fashion-MNIST images; where the network is for colour, as three equal channels in 32 x 32.
+not of what they are good for. The images are Fashion-MNIST's, for colour networks as three equal channels in 32 x 32.
 
-Finished cases are kept in build/exactness, so that an interrupted run goes on. The largest networks stream their weights
-over the simulated link, layer by layer; that takes minutes each.
+Finished cases are kept in build/exactness, so that an interrupted run goes on. The largest networks stream their
+weights over the simulated link, layer by layer; that takes minutes each.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from polyspike.cli.text import markdown
 from polyspike.compiler import compile
-from polyspike.convert import to_network
+from polyspike.convert import calibrate, to_network
 from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.methods import METHODS
 from polyspike.convert.models import NETWORKS, build
@@ -57,7 +57,7 @@ def measure(name: str, method: str, device: str, number: int) -> dict[str, Any]:
         for _ in range(3):
             model(torch.from_numpy(images).float() / 255)
     options = METHODS[method].options(timesteps=TIMESTEPS.get(method, _TIMESTEPS))
-    quantized = METHODS[method].calibrate(model.eval(), images[:CALIBRATION_IMAGES], options)
+    quantized = calibrate(model.eval(), images[:CALIBRATION_IMAGES], options)
     program = compile(to_network(quantized, name), LARGE)
     begin = time.monotonic()
     with open_device(device, program.configuration) as opened, open_device("golden", program.configuration) as golden:

@@ -75,13 +75,13 @@ def activity(network: Network, counts: dict[str, NDArray[np.int16]]) -> Activity
         for synapse in node.synapses:
             source = network[synapse.source]
             ones = torch.ones(1, 1, *source.shape[1:], dtype=torch.float64) * source.shape[0]
-            macs = float(_passed(synapse, ones))
+            macs = _passed(synapse, ones)
             float_macs += macs
             if isinstance(source, Input):
                 input_macs += macs * network.timesteps
             else:
                 magnitudes = np.abs(counts[synapse.source].astype(np.int64)).sum((0, 1, 2))
-                synops += float(_passed(synapse, torch.from_numpy(magnitudes).double()[None, None])) / images
+                synops += _passed(synapse, torch.from_numpy(magnitudes).double()[None, None]) / images
     return Activity(neurons, spikes, synops, input_macs, float_macs)
 
 
@@ -91,8 +91,8 @@ def _pools(layer: Layer) -> bool:
     return len(layer.synapses) == 1 and synapse.depthwise and bool((synapse.weight == 1).all())
 
 
-def _passed(synapse: Synapse, magnitudes: Tensor) -> Tensor:
+def _passed(synapse: Synapse, magnitudes: Tensor) -> float:
     """Return how many synapses spikes pass; `magnitudes` [1, 1, height, width] are summed over channels."""
     fan_out = synapse.weight.shape[0] // synapse.groups
     window = torch.ones(1, 1, *synapse.window, dtype=torch.float64)
-    return F.conv2d(magnitudes, window, None, synapse.stride, synapse.padding).sum() * fan_out
+    return fan_out * float(F.conv2d(magnitudes, window, None, synapse.stride, synapse.padding).sum())
