@@ -14,42 +14,26 @@ them. A network without checkpoint, or without its data set, is left out and sai
 import argparse
 import dataclasses
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from subjects import CALIBRATION_IMAGES, FOLDERS, Subject, subjects
 
 from polyspike.cli.text import markdown, percent
-from polyspike.convert import QuantizedModel, Schedule, calibrate, demo, finetune, to_network
-from polyspike.convert.datasets import Dataset, load
-from polyspike.convert.float_training import Trained, load_trained, normalized
+from polyspike.convert import QuantizedModel, Schedule, calibrate, finetune, to_network
+from polyspike.convert.datasets import Dataset
 from polyspike.convert.methods import METHODS, ConversionMethod
-from polyspike.convert.training import predict
 from polyspike.golden import Activity, activity, run
 from polyspike.network import Network, quantize
-from polyspike.spec import ConversionError, PolyspikeError
+from polyspike.spec import ConversionError
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("POLYSPIKE_SHARED_DATA", ROOT.parent / "shared" / "data"))
-CHECKPOINTS = ROOT / "benchmarks" / "checkpoints"
 
-CALIBRATION_IMAGES = 512
 #: Images that spikes and synaptic operations are averaged over.
 ACTIVITY_IMAGES = 200
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """A trained network, and the images it is measured with."""
-
-    name: str
-    trained: Trained
-    training: Dataset
-    test: Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,28 +49,6 @@ class Settings:
     def schedule(self) -> Schedule:
         """The fine-tuning of every method."""
         return Schedule(epochs=self.epochs, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0, seed=self.seed + 1)
-
-
-def subjects(chosen: list[str] | None, folders: list[Path]) -> Iterator[Subject]:
-    """Yield the trained networks there are checkpoints and data for."""
-    demo_manifest = {"dataset": "Fashion-MNIST", "mean": [0.0], "std": [1.0]}
-    found: dict[str, Trained] = {"demo": Trained(demo.load_float(), demo_manifest)}
-    for folder in folders:
-        for path in sorted(folder.glob("*.safetensors")):
-            trained = load_trained(path)
-            found.setdefault(trained.manifest["network"], trained)
-    for name, trained in found.items():
-        if chosen and name not in chosen:
-            continue
-        dataset = "fashion-mnist" if trained.manifest["dataset"] == "Fashion-MNIST" else "cifar10"
-        try:
-            training, test = (
-                load(dataset, split, SHARED if dataset == "cifar10" else None) for split in ("train", "test")
-            )
-        except PolyspikeError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-            continue
-        yield Subject(name, trained, training, test)
 
 
 def measure(
@@ -110,7 +72,7 @@ def measure(
             print(f"{subject.name}, {method.name}, T = {number}: {error}", file=sys.stderr)
             continue
         if float_accuracy is None:
-            float_accuracy = _float_accuracy(subject, settings.images)
+            float_accuracy = subject.float_accuracy(settings.images)
         tuned = _finetuned(subject, method, calibrated, settings, work)
         network = to_network(tuned, subject.name, subject.test.classes)
         cost = _activity(network, subject.test)
@@ -156,12 +118,6 @@ def _accuracy(network: Network, test: Dataset, images: int) -> float:
     membranes = run(network, quantize(network.input, test.images[:images]), progress=True).membranes
     logits = membranes.reshape(len(membranes), -1) * network.output.scale
     return round(float((logits.argmax(1) == test.labels[:images]).mean()), 4)
-
-
-def _float_accuracy(subject: Subject, images: int) -> float:
-    trained, test = subject.trained, subject.test.first(images)
-    classes = predict(trained.model, normalized(test.images, trained.mean, trained.std))
-    return round(float((classes == test.labels).mean()), 4)
 
 
 def _activity(network: Network, test: Dataset) -> Activity:
@@ -259,9 +215,7 @@ def main() -> None:
     parser.add_argument("--finetune-images", type=int, default=20_000, help="training images (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=1, help="epochs of fine-tuning (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--checkpoints", type=Path, nargs="+", default=[CHECKPOINTS, ROOT / "build" / "networks"], metavar="FOLDER"
-    )
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=FOLDERS, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of finished cases")
     parser.add_argument("--again", action="store_true", help="measure finished cases again")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")

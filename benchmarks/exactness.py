@@ -102,9 +102,9 @@ def page(rows: list[dict[str, Any]]) -> str:
             [
                 "<!-- Written by `make exactness`. -->",
                 "# Every network, every method",
-                "Simulated gateware against the golden model: every spike count of every layer at every timestep, and every "
-                "output membrane. The networks are those of `polyspike.convert.models` at their full width, with random "
-                "weights.",
+                "Simulated gateware against the golden model: every spike count of every layer at every timestep, "
+                "and every output membrane. The networks are those of `polyspike.convert.models` at their full "
+                "width, with random weights.",
                 markdown(HEADINGS, table, left=2),
                 f"**{differing:,} of {compared:,} integers differ.**",
             ]

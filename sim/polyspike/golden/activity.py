@@ -93,6 +93,7 @@ def _pools(layer: Layer) -> bool:
 
 def _passed(synapse: Synapse, magnitudes: Tensor) -> float:
     """Return how many synapses spikes pass; `magnitudes` [1, 1, height, width] are summed over channels."""
-    fan_out = synapse.weight.shape[0] // synapse.groups
+    fan_out = int(synapse.weight.shape[0]) // synapse.groups
     window = torch.ones(1, 1, *synapse.window, dtype=torch.float64)
-    return fan_out * float(F.conv2d(magnitudes, window, None, synapse.stride, synapse.padding).sum())
+    outputs = F.conv2d(magnitudes, window, None, synapse.stride, synapse.padding)
+    return float(outputs.sum()) * fan_out
