@@ -80,6 +80,14 @@ def with_negative_thresholds(network: Network, seed: int) -> Network:
     return verify(network.replace(nodes=tuple(nodes)))
 
 
+def with_events(network: Network) -> Network:
+    """Return a network whose input is events, another map at every timestep."""
+    node = network.input
+    channels = node.image[0]
+    events = dataclasses.replace(node, bins=network.timesteps, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return verify(network.replace(nodes=(events, *network.nodes[1:])))
+
+
 def _sound(build: Callable[[int], Network]) -> Network:
     """Return what `build` makes with the largest weights for which no membrane overflows."""
     largest_weight = 127
@@ -92,10 +100,11 @@ def _sound(build: Callable[[int], Network]) -> Network:
 
 
 def random_images(network: Network, seed: int, batch: int) -> NDArray[np.uint8]:
-    """Return images for a network, uint8 [batch, channels, height, width], about a third of the pixels zero."""
+    """Return images (or events) for a network, uint8 [batch, ...], about a third of the pixels zero."""
     rng = np.random.default_rng([seed, 1])
-    shape = (batch, *network.input.image)
-    pixels = rng.integers(0, 256, shape)
+    shape = (batch, *network.input.item)
+    # Events are counts as they are; of those above the range there should be few.
+    pixels = rng.integers(0, 256 if network.input.bins is None else network.input.counts.n_pos + 3, shape)
     return np.where(rng.random(shape) < 0.35, 0, pixels).astype(np.uint8)
 
 

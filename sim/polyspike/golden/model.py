@@ -60,9 +60,10 @@ def run(
     network
         The integer network; it is verified.
     counts
-        Input counts, any integer type, [N, *network.input.shape]; the same ones are applied at every timestep.
+        Input counts, any integer type: of images [N, *network.input.shape], and the same ones are applied at every
+        timestep; of events [N, T, *network.input.shape].
     timesteps
-        Overrides the network's own number of timesteps.
+        Overrides the network's own number of timesteps; not where it takes events.
     observe
         Return every node's counts too.
     chunk
@@ -106,16 +107,20 @@ def run(
 
 
 def _checked(node: Input, counts: NDArray[np.integer]) -> NDArray[np.int16]:
+    """Return sound input counts as [N, T or 1, C, H, W]."""
     counts = np.asarray(counts)
     if not np.issubdtype(counts.dtype, np.integer):
         raise InputError(f"input counts must be integers, not {counts.dtype}; polyspike.network.quantize makes them")
-    if counts.ndim != 4 or counts.shape[1:] != node.shape:
+    shape = node.shape if node.bins is None else (node.bins, *node.shape)
+    if counts.shape[1:] != shape:
         raise InputError(
-            f"input counts have shape {counts.shape}, but the network takes [batch, {', '.join(map(str, node.shape))}]"
+            f"input counts have shape {counts.shape}, but the network takes [batch, {', '.join(map(str, shape))}]"
         )
     low, high = -node.counts.n_neg, node.counts.n_pos
     if counts.size and (counts.min() < low or counts.max() > high):
         raise InputError(f"input counts run from {counts.min()} to {counts.max()}, but the input takes {low} to {high}")
+    if node.bins is None:
+        counts = counts[:, None]
     return np.ascontiguousarray(counts, dtype=np.int16)
 
 
@@ -143,15 +148,15 @@ class _Model:
         }
 
     def execute(self, counts: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Take int16 counts [n, C, H, W]; return every map [n, T or 1, C, H, W] by name, and the output membranes.
+        """Take int16 counts [n, T or 1, C, H, W]; return every map of that form by name, and the output membranes.
 
-        A map that is the same at every timestep, as the input is, has one entry on its time axis.
+        A map that is the same at every timestep, as an image is, has one entry on its time axis.
         """
         maps: dict[str, Tensor] = {}
         membranes = counts
         for node in self.network:
             if isinstance(node, Input):
-                maps[node.name] = counts[:, None].float()
+                maps[node.name] = counts.float()
             elif isinstance(node, MaxPool):
                 maps[node.name] = _over_time(_pool, maps[node.source], node)
             else:

@@ -37,7 +37,7 @@ def _synapse_text(network: Network, synapse: Synapse) -> str:
 
 def _node_text(network: Network, node: Node) -> str:
     if isinstance(node, Input):
-        return f"image {shape_text(node.image)}"
+        return f"image {shape_text(node.image)}" if node.bins is None else f"events {shape_text(node.item)}"
     if isinstance(node, MaxPool):
         return f"max {shape_text(node.window)} of {node.source}"
     return " + ".join(_synapse_text(network, synapse) for synapse in node.synapses)

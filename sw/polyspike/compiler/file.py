@@ -16,7 +16,7 @@ from .packing import InputPacking
 from .program import Block, Box, Download, LayerReport, Program, Run, Segment, Step, Upload, Write
 
 KIND = "polyspike program"
-VERSION = 3
+VERSION = 4
 
 _NETWORK = "network/"
 

@@ -165,9 +165,9 @@ class Lowering:
             return MapLayout(node.name, 1, height, width, self.tile_count(node) * self.lanes // 2, 32, 0)
         counts = self.network.counts(node.name)
         if isinstance(node, Input):
-            # The same counts at every timestep, so one is stored.
+            # An image is the same at every timestep, so it is stored once.
             words = words_per_pixel(channels, counts.bits)
-            return MapLayout(node.name, 1, height, width, words, counts.bits, counts.n_pos)
+            return MapLayout(node.name, node.bins or 1, height, width, words, counts.bits, counts.n_pos)
         words = -(-self.tile_count(node) * self.lanes * counts.bits // WORD_BITS)
         return MapLayout(node.name, self.network.timesteps, height, width, words, counts.bits, counts.n_pos)
 

@@ -229,13 +229,14 @@ class _Batch:
         self.program = program
         self.port = port
         self.dense = dense
-        self.counts = counts
+        node = program.network.input
+        #: int16 [N, T or 1, C, H, W]
+        self.counts = counts if node.bins is not None else counts[:, None]
         self.size = len(counts)
         self.maps = {name: np.zeros((self.size, *shape), np.uint64) for name, shape in program.maps.items()}
-        node = program.network.input
-        words = pack_input(counts, node.counts.bits, program.packing)
-        # The input is the same at every timestep, however many of them its map holds.
-        self.maps[node.name][..., : words.shape[-1]] = words[:, None]
+        words = pack_input(self.counts, node.counts.bits, program.packing)
+        # An image is the same at every timestep, however many of them its map holds.
+        self.maps[node.name][..., : words.shape[-1]] = words
         self.traces = _trace_maps(program, self.size) if trace else {}
         self.profiles: dict[str, Counters] | None = {} if profile else None
         #: What was asked for and is not yet in a map: box, map's words of the image, how to wait.
@@ -268,7 +269,8 @@ class _Batch:
         for name, words in self.traces.items():
             node = network[name]
             if isinstance(node, Input):
-                counts[name] = np.repeat(self.counts[:, None], network.timesteps, axis=1)
+                repeats = network.timesteps // self.counts.shape[1]
+                counts[name] = np.repeat(self.counts, repeats, axis=1)
             else:
                 emitted = network.counts(name)
                 counts[name] = unpack_counts(words, node.shape[0], emitted.bits, emitted.n_pos)
@@ -309,10 +311,12 @@ class _Batch:
         if any(pending.map == box.map for pending, _, _ in self.downloads):
             self._collect(0)
         node, dense = self.program.network.input, self.dense
-        height = node.shape[1]
-        if dense is not None and box.map == node.name and box.shape == (1, height, dense.row_words, 1):
-            for row in range(0, height, dense.rows):
-                rows = self.counts[image, :, row : row + dense.rows]
+        timesteps, channels, height, width = self.counts.shape[1:]
+        if dense is not None and box.map == node.name and box.shape == (timesteps, height, dense.row_words, 1):
+            # The rows of all timesteps lie one behind the other.
+            counts = self.counts[image].swapaxes(0, 1).reshape(channels, timesteps * height, width)
+            for row in range(0, timesteps * height, dense.rows):
+                rows = counts[:, row : row + dense.rows]
                 count = rows.shape[1] * dense.row_words
                 payload = dense.payload(rows, node.counts.bits, self.program.packing)
                 yield Space.INPUT, count, box.address + row * dense.row_words, payload

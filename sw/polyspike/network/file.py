@@ -21,7 +21,7 @@ from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Syn
 from .verify import verify
 
 KIND = "polyspike network"
-VERSION = 1
+VERSION = 2
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -115,6 +115,7 @@ def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
                 "mean": list(node.mean),
                 "std": list(node.std),
                 "image": list(node.image),
+                "bins": node.bins,
             }
         elif isinstance(node, MaxPool):
             entry |= {
@@ -205,6 +206,7 @@ def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
             tuple(entry["mean"]),
             tuple(entry["std"]),
             _triple(entry["image"]),
+            None if entry["bins"] is None else int(entry["bins"]),
         )
     if entry["kind"] == "maxpool":
         return MaxPool(

@@ -44,11 +44,14 @@ class CountRange:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Input:
-    """The network's input: 8-bit (or 4-bit) counts, the same ones at every timestep.
+    """The network's input: 8-bit (or 4-bit) counts, of an image or of events.
 
     An image of shape `image`, pixels in 0..1, becomes counts by `round((pixel - mean) / std / scale)`, clipped to the
     range, and is then reshaped to `shape` (channels first; differs from `image` only where the network flattens its
-    input at once). `mean` and `std` have one entry a channel of the image.
+    input at once). `mean` and `std` have one entry a channel of the image. The counts are the same at every timestep.
+
+    Events are counts already: `bins` maps of shape `image`, one for each timestep of the network, clipped to the range.
+    Their `mean` is 0 and their `std` 1.
     """
 
     name: str
@@ -58,6 +61,13 @@ class Input:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image: Shape
+    #: Maps of events, as many as the network has timesteps; None for an image.
+    bins: int | None = None
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """Shape of what the network takes for one inference: (channels, height, width), with events bins before."""
+        return self.image if self.bins is None else (self.bins, *self.image)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

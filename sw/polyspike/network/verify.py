@@ -63,6 +63,18 @@ def verify(network: Network) -> Network:
                 f"mean and std need one entry for each of {node.image[0]} image channels",
             )
             need(all(value > 0 for value in node.std), where, f"std is {node.std}, but every entry must be positive")
+            if node.bins is not None:
+                need(
+                    node.bins == network.timesteps,
+                    where,
+                    f"takes {node.bins} bins of events, but the network has {network.timesteps} timesteps; "
+                    "each timestep needs one",
+                )
+                need(
+                    set(node.mean) == {0.0} and set(node.std) == {1.0},
+                    where,
+                    f"events are counts as they are, with mean 0 and std 1, not {node.mean} and {node.std}",
+                )
         elif isinstance(node, MaxPool):
             need(
                 network.timesteps == 1,
