@@ -31,7 +31,8 @@ def calibrate(
         A module, or the result of `trace`.
     images
         Some hundred training images, uint8 [number, channels, height, width] or [number, height, width]. They fix the
-        shape of the input.
+        shape of the input. With another axis, [number, timesteps, channels, height, width], they are counts of events,
+        and the float network's logits are the mean over its logits of each timestep.
     options
         How to quantize.
 
@@ -43,11 +44,18 @@ def calibrate(
     options = options or Options()
     if images.ndim == 3:
         images = images[:, None]
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+    if images.dtype != np.uint8 or images.ndim not in (4, 5) or len(images) == 0:
         raise ConversionError(
             f"calibration images are {images.dtype} {images.shape}, but must be uint8 [number, channels, height, width]"
         )
-    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[1:])
+    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[-3:])
+    if images.ndim == 5:
+        if images.shape[1] != options.timesteps:
+            raise ConversionError(
+                f"calibration images are events in {images.shape[1]} bins, one for each timestep, but timesteps is "
+                f"{options.timesteps}; make it {images.shape[1]}, or bin the events anew"
+            )
+        network = network.on_events()
     quantized = QuantizedModel(network, options).eval()
     with torch.no_grad():
         _calibrate(quantized, images)
@@ -57,8 +65,9 @@ def calibrate(
 def _calibrate(model: QuantizedModel, images: NDArray[np.uint8]) -> None:
     network, options = model.network, model.options
     entry = model.prepare(images)
-    wanted = {network.input.name: entry}
-    got = {network.input.name: [entry] * options.timesteps}
+    got = {network.input.name: model.at_each_timestep(entry)}
+    # The float network sees the bins of events one by one.
+    wanted = {network.input.name: entry.flatten(0, -4)}
     uses = network.last_use()
     for node in network.nodes[1:]:
         if isinstance(node, FloatMaxPool):

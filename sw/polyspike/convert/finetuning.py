@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .quantized import QuantizedLayer, QuantizedModel
 from .training import Schedule, train
@@ -38,7 +37,8 @@ def finetune(
     model
         What `calibrate` returned.
     images, labels
-        Training images, uint8 [number, channels, height, width], and their classes, int64 [number].
+        Training images, uint8 [number, channels, height, width], or events [number, timesteps, channels, height,
+        width], and their classes, int64 [number].
     schedule
         How to train.
     timesteps
@@ -59,9 +59,6 @@ def finetune(
         biases += [layer.bias] if layer.bias.requires_grad else []
         ranges += [layer.range] if layer.range is not None else []
 
-    def teacher(x: Tensor) -> Tensor:
-        return trained.network.run(x).flatten(1)
-
     steps = tuple(timesteps or (model.options.timesteps,))
     turns = [trained.sharing(model.options.replace(timesteps=number)) for number in steps]
     train(
@@ -70,7 +67,7 @@ def finetune(
         labels,
         trained.prepare,
         schedule,
-        teacher=teacher if distill else None,
+        teacher=trained.network.logits if distill else None,
         forward=lambda x, step: turns[step % len(turns)](x),
         groups=[
             {"params": weights},

@@ -75,11 +75,15 @@ class Term:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FloatInput:
-    """The input. `image` is an image's shape; `shape` differs only where the network flattens its input at once."""
+    """The input. `image` is an image's shape; `shape` differs only where the network flattens its input at once.
+
+    With `events` it is maps of event counts, one a timestep, that the network sees one after the other.
+    """
 
     name: str
     shape: Shape
     image: Shape
+    events: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,6 +139,10 @@ class FloatNetwork:
         assert isinstance(node, FloatInput)
         return node
 
+    def on_events(self) -> "FloatNetwork":
+        """Return the network with events as its input."""
+        return FloatNetwork((dataclasses.replace(self.input, events=True), *self.nodes[1:]))
+
     @property
     def layers(self) -> tuple[FloatLayer, ...]:
         """Every layer."""
@@ -152,6 +160,12 @@ class FloatNetwork:
         """Return the layer's sum, given the activations of its sources."""
         total = sum((term.apply(values[term.source]) for term in node.terms), start=torch.zeros(()))
         return total + node.bias.view(-1, 1, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the output [batch, outputs] for x [batch, *input shape]; for events, the mean over their bins."""
+        if not self.input.events:
+            return self.run(x).flatten(1)
+        return self.run(x.flatten(0, 1)).view(*x.shape[:2], -1).mean(1)
 
     @torch.no_grad()
     def run(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:

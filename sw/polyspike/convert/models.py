@@ -278,6 +278,39 @@ class ResNet20(_ResNet):
         super().__init__(shape, classes, (16, 32, 64), 3, "zeros")
 
 
+class EventNet(nn.Sequential):
+    """A small network for counts of events: [batch, 2, 34, 34] of one time bin to logits [batch, classes].
+
+    Three convolutions with stride 2 (widths 16, 32, 64), then a linear layer: 41 k parameters. What it makes of a
+    recording is the mean of its logits over the bins; as a spiking network it keeps membranes from one bin to the next.
+    """
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        widths = (2, 16, 32, 64)
+        for index, kernel in enumerate((5, 3, 3), 1):
+            conv = nn.Conv2d(widths[index - 1], widths[index], kernel, stride=2, padding=kernel // 2, bias=False)
+            self.add_module(f"conv{index}", conv)
+            self.add_module(f"bn{index}", nn.BatchNorm2d(widths[index]))
+            self.add_module(f"relu{index}", nn.ReLU())
+        self.add_module("flatten", nn.Flatten())
+        self.add_module("classifier", nn.Linear(widths[-1] * 5 * 5, classes))
+
+
+class MeanOverBins(nn.Module):
+    """A network of single bins for whole recordings: [batch, bins, ...] to the mean of its logits over the bins."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, bins, channels, height, width] to logits [batch, classes]."""
+        batch, bins = x.shape[:2]
+        logits: Tensor = self.network(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return logits.view(batch, bins, -1).mean(1)
+
+
 #: The networks by the names that commands and reports call them by.
 NETWORKS: dict[str, type[nn.Module]] = {
     "demo": DemoVGG,

@@ -205,7 +205,10 @@ class QuantizedModel(nn.Module):
         return other.train(self.training)
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """Turn images (uint8, [batch, channels, height, width]) into the input, float [batch, *input shape]."""
+        """Turn images (uint8, [batch, channels, height, width]) into the input, float [batch, *input shape].
+
+        Events (uint8, [batch, timesteps, channels, height, width]) become float [batch, timesteps, *input shape].
+        """
         return torch.from_numpy(quantize(self.input, images).astype(np.float32)) * self.input.scale
 
     def steps(self) -> dict[str, Tensor]:
@@ -240,7 +243,9 @@ class QuantizedModel(nn.Module):
         streams = [values[term.source] for term in node.terms]
         if all(x is stream[0] for stream in streams for x in stream):
             return [layer.sums([stream[0] for stream in streams], given, exact)] * len(streams[0])
-        return [layer.sums(inputs, given, exact) for inputs in zip(*streams, strict=True)]
+        # All timesteps as one batch, so that weights are quantized once.
+        timesteps = len(streams[0])
+        return list(layer.sums([torch.cat(stream) for stream in streams], given, exact).chunk(timesteps))
 
     def _pool(self, layer: QuantizedLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor]) -> list[Tensor]:
         term, counts = layer.node.terms[0], layer.counts
@@ -256,13 +261,22 @@ class QuantizedModel(nn.Module):
             rest = x + rest - result[-1]
         return result
 
+    def at_each_timestep(self, x: Tensor) -> list[Tensor]:
+        """Return what the network sees at each timestep, [batch, *input shape] each, for x from `prepare`."""
+        timesteps = self.options.timesteps
+        if not self.network.input.events:
+            return [x] * timesteps
+        if x.shape[1] != timesteps:
+            raise ConversionError(f"events in {x.shape[1]} bins do not make {timesteps} timesteps")
+        return [each.contiguous(memory_format=torch.channels_last) for each in x.unbind(1)]
+
     def forward(self, x: Tensor, observe: Callable[[str, list[Tensor]], None] | None = None) -> Tensor:
         """Return logits [batch, outputs] (a map is flattened) for x from `prepare`.
 
         `observe` gets every emitting node's name and activations [batch, channels, height, width] a timestep.
         """
         steps = self.steps()
-        values = {self.network.input.name: [x] * self.options.timesteps}
+        values = {self.network.input.name: self.at_each_timestep(x)}
         uses = self.network.last_use()
         for node in self.network.nodes[1:]:
             if isinstance(node, FloatMaxPool):
@@ -292,9 +306,19 @@ def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:
 
 
 def make_input(network: FloatNetwork, options: Options) -> Input:
-    """Choose the input's counts: 8 bits over the range of normalized pixels. Zero is a count, so padding is exact."""
+    """Choose the input's counts: 8 bits over the range of normalized pixels. Zero is a count, so padding is exact.
+
+    Events are counts, of `options.bits` bits.
+    """
     node = network.input
     mean, std = options.normalization(node.image[0])
+    if node.events:
+        if set(mean) != {0.0} or set(std) != {1.0}:
+            raise ConversionError(
+                f"a network sees counts of events as they are: mean is 0 and std 1, not {mean}, {std}"
+            )
+        counts = CountRange(0, (1 << options.bits) - 1, options.bits)
+        return Input(node.name, node.shape, counts, 1.0, mean, std, node.image, options.timesteps)
     low = min(0.0, min(-m / s for m, s in zip(mean, std, strict=True)))
     high = max((1 - m) / s for m, s in zip(mean, std, strict=True))
     if high <= 0:

@@ -74,7 +74,7 @@ def train(
     model
         Maps what `prepare` returns to logits [batch, classes].
     images, labels
-        uint8 [number, channels, height, width]; int64 [number].
+        uint8 [number, channels, height, width], or events [number, timesteps, channels, height, width]; int64 [number].
     prepare
         Turns a batch of images into the model's input.
     schedule
@@ -118,7 +118,8 @@ def train(
                 group["lr"] = rate * scale
             chosen = order[step * schedule.batch : (step + 1) * schedule.batch]
             x = prepare(augment(images[chosen], random, schedule.flip, schedule.shift))
-            x = x.contiguous(memory_format=torch.channels_last)
+            if x.ndim == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
             y = torch.from_numpy(labels[chosen])
             with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16):
                 logits = (model(x) if forward is None else forward(x, step)).float()
@@ -144,12 +145,12 @@ def augment(images: Images, random: np.random.Generator, flip: bool, shift: int)
     images = images.copy()
     if flip:
         mirrored = random.random(len(images)) < 0.5
-        images[mirrored] = images[mirrored, :, :, ::-1]
+        images[mirrored] = images[mirrored][..., ::-1]
     if shift:
-        height, width = images.shape[2:]
-        padded = np.pad(images, ((0, 0), (0, 0), (shift, shift), (shift, shift)))
+        height, width = images.shape[-2:]
+        padded = np.pad(images, (*[(0, 0)] * (images.ndim - 2), (shift, shift), (shift, shift)))
         for index, (y, x) in enumerate(random.integers(0, 2 * shift + 1, (len(images), 2))):
-            images[index] = padded[index, :, y : y + height, x : x + width]
+            images[index] = padded[index, ..., y : y + height, x : x + width]
     return images
 
 
