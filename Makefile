@@ -28,7 +28,7 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness bitstream bitstreams train-demo docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness bitstream bitstreams train-demo train-events docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -88,6 +88,9 @@ bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed
 
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)
+
+train-events: $(READY) ## Train the network for simulated events again
+	@$(BIN)/python -m polyspike.convert.train_events $(TRAIN_ARGS)
 
 docs: $(READY) ## Write docs/reference/ again from polyspike.spec, the tables of docs/boards.md, and the picture of a fault
 	@PYTHONPATH=tests $(BIN)/python -m mutations.waveform

@@ -6,12 +6,12 @@ from polyspike.network import Input, Layer, MaxPool, Network
 
 
 def execute(network: Network, image: np.ndarray, timesteps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Take one image's input counts [C, H, W]; return counts [T, C, H, W] by name, and the output membranes."""
+    """Take input counts, an image's [C, H, W] or events' [T, C, H, W]; return counts [T, C, H, W] and membranes."""
     maps: dict[str, np.ndarray] = {}
     membranes = image
     for node in network:
         if isinstance(node, Input):
-            maps[node.name] = np.stack([image] * timesteps).astype(int)
+            maps[node.name] = (image if image.ndim == 4 else np.stack([image] * timesteps)).astype(int)
         elif isinstance(node, MaxPool):
             maps[node.name] = np.stack([max_pool(node, frame) for frame in maps[node.source]])
         else:

@@ -4,6 +4,7 @@ import torch
 
 from golden import naive
 from golden.networks import a_layer, an_input, dense, random_images, random_network
+from polyspike.cosim.random_networks import with_events
 from polyspike.golden import run
 from polyspike.golden.model import FLOAT32_EXACT, _Model
 from polyspike.network import CountRange, Layer, MaxPool, Network, Synapse, membrane_ranges
@@ -22,6 +23,37 @@ def test_random_networks_equal_plain_loops(seed: int, timesteps: int) -> None:
         np.testing.assert_array_equal(result.membranes[index], membranes)
         for name, expected in maps.items():
             np.testing.assert_array_equal(result.counts[name][index], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_networks_on_events_equal_plain_loops(seed: int) -> None:
+    timesteps = 1 + seed % 4
+    network = with_events(random_network(seed, timesteps))
+    limits = network.input.counts
+    shape = (3, timesteps, *network.input.shape)
+    counts = np.random.default_rng(seed).integers(-limits.n_neg, limits.n_pos + 1, shape)
+    result = run(network, counts, observe=True, chunk=2)
+    for index, events in enumerate(counts):
+        maps, membranes = naive.execute(network, events, timesteps)
+        np.testing.assert_array_equal(result.membranes[index], membranes)
+        for name, expected in maps.items():
+            np.testing.assert_array_equal(result.counts[name][index], expected, err_msg=name)
+
+
+def test_events_are_not_repeated() -> None:
+    """A membrane keeps what a bin leaves: the order of bins matters, and equal bins are an image."""
+    image = one_neuron(CountRange(0, 15, 4), 3, theta=10, v0=0, bias=0)
+    network = with_events(image)
+    bins = np.array([[19, -5, 7], [7, -5, 19], [9, 9, 9]]).reshape(3, 3, 1, 1, 1)
+    result = run(network, bins, observe=True)
+    # 19 -> 1, rest 9; 4 -> 0; 11 -> 1. 7 -> 0; 2 -> 0; 21 -> 2.
+    assert result.counts["neuron"].reshape(3, 3).tolist() == [[1, 0, 1], [0, 0, 2], [0, 1, 1]]
+    np.testing.assert_array_equal(run(image, bins[2, :1], observe=True).counts["neuron"], result.counts["neuron"][2:])
+    for wrong in (bins[:, 0], bins[:, :2], bins[0]):
+        with pytest.raises(InputError, match=r"the network takes \[batch, 3, 1, 1, 1\]"):
+            run(network, wrong)
+    with pytest.raises(NetworkError, match="takes 3 bins of events, but the network has 2 timesteps"):
+        run(network, bins, timesteps=2)
 
 
 def test_random_networks_reach_every_feature() -> None:

@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from network.networks import changed, full_network
+from polyspike.cosim.random_networks import random_network, with_events
 from polyspike.network import Input, Layer, MaxPool, Network, load, save
 from polyspike.network.file import KIND, VERSION, content_digest, kind, read_tensors, to_header, write_tensors
 from polyspike.spec import FileFormatError, NetworkError, PolyspikeError
@@ -28,6 +29,7 @@ def same_network(first: Network, second: Network) -> None:
         assert (a.name, a.shape) == (b.name, b.shape)
         if isinstance(a, Input):
             assert (a.counts, a.scale, a.mean, a.std, a.image) == (b.counts, b.scale, b.mean, b.std, b.image)
+            assert a.bins == b.bins
         elif isinstance(a, MaxPool):
             assert (a.source, a.window, a.stride, a.padding) == (b.source, b.window, b.stride, b.padding)
         else:
@@ -62,6 +64,13 @@ def test_nothing_is_lost(timesteps: int, tmp_path: Path) -> None:
     save(loaded, tmp_path / "b.psnn")
     assert (tmp_path / "a.psnn").read_bytes() == (tmp_path / "b.psnn").read_bytes()
     assert kind(tmp_path / "a.psnn") == "polyspike network"
+
+
+def test_events_keep_their_bins(tmp_path: Path) -> None:
+    network = with_events(random_network(4))
+    save(network, tmp_path / "a.psnn")
+    assert load(tmp_path / "a.psnn").input.bins == network.timesteps == 3
+    same_network(load(tmp_path / "a.psnn"), network)
 
 
 def test_views_of_larger_arrays_are_kept(tmp_path: Path) -> None:
@@ -190,10 +199,10 @@ def test_a_checkpoint_in_place_of_a_network_is_told_apart(tmp_path: Path, dtype:
     assert kind(path) == "plain tensors"
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
 def test_other_versions_are_refused(tmp_path: Path, version: int) -> None:
     write_tensors(tmp_path / "a", KIND, version, *to_header(full_network()))
-    with pytest.raises(FileFormatError, match=f"a: format version {version}, but this release reads version 1"):
+    with pytest.raises(FileFormatError, match=f"a: format version {version}, but this release reads version {VERSION}"):
         load(tmp_path / "a")
 
 
@@ -217,6 +226,7 @@ def description_without(key: str):
         "nodes/0/kind",
         "nodes/0/counts",
         "nodes/0/image",
+        "nodes/0/bins",
         "nodes/1/synapses",
         "nodes/1/synapses/0/source",
         "nodes/1/synapses/0/shift",

@@ -1,5 +1,7 @@
 """Images to input counts, against plain arithmetic on each pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,25 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError) as caught:
         quantize(an_input(), np.zeros(shape, np.uint8))
     assert str(caught.value) == f"images have shape {shape}, but the network takes [batch, 3, 4, 5]"
+
+
+def test_events_are_clipped_counts() -> None:
+    node = an_input((2, 3, 4), CountRange(0, 15, 4), scale=1.0, mean=(0.0,) * 2, std=(1.0,) * 2, bins=5)
+    batch = images((6, 5, 2, 3, 4))
+    counts = quantize(node, batch)
+    assert counts.dtype == np.int16
+    np.testing.assert_array_equal(counts, np.minimum(batch.astype(int), 15))
+    flat = dataclasses.replace(node, shape=(24, 1, 1))
+    np.testing.assert_array_equal(quantize(flat, batch), counts.reshape(6, 5, 24, 1, 1))
+    grey = dataclasses.replace(node, shape=(1, 3, 4), image=(1, 3, 4), mean=(0.0,), std=(1.0,))
+    np.testing.assert_array_equal(quantize(grey, batch[:, :, 0]), quantize(grey, batch[:, :, :1]))
+
+
+def test_other_events_are_refused() -> None:
+    node = an_input((2, 3, 4), CountRange(0, 15, 4), scale=1.0, mean=(0.0,) * 2, std=(1.0,) * 2, bins=5)
+    for shape in ((1, 4, 2, 3, 4), (1, 5, 3, 3, 4), (5, 2, 3, 4), (1, 2, 3, 4), ()):
+        with pytest.raises(InputError) as caught:
+            quantize(node, np.zeros(shape, np.uint8))
+        assert str(caught.value) == f"event counts have shape {shape}, but the network takes [batch, 5, 2, 3, 4]"
+    with pytest.raises(InputError, match="event counts must be uint8"):
+        quantize(node, np.zeros((1, 5, 2, 3, 4), np.float32))

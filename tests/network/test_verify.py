@@ -207,3 +207,17 @@ def test_counts_are_those_of_the_emitting_node() -> None:
         FULL.counts("output")
     with pytest.raises(NetworkError, match="network 'full' has no layer 'x'; it has image, conv, pool, join, output"):
         FULL["x"]
+
+
+def test_events() -> None:
+    def of(**changes: object) -> Network:
+        fields = {"bins": 2, "mean": (0.0,) * 4, "std": (1.0,) * 4, **changes}
+        network = full_network(2)
+        return network.replace(nodes=(dataclasses.replace(network.input, **fields), *network.nodes[1:]))  # type: ignore[arg-type]
+
+    assert verify(of()).input.item == (2, 4, 6, 5)
+    refused(
+        of(bins=3), "layer 'image'", "takes 3 bins of events, but the network has 2 timesteps; each timestep needs one"
+    )
+    for wrong in ({"mean": (0.0, 0.0, 0.5, 0.0)}, {"std": (2.0,) * 4}):
+        refused(of(**wrong), "layer 'image'", "events are counts as they are, with mean 0 and std 1")

@@ -15,6 +15,7 @@ some hundred images like those it was trained on; they choose each layer's range
 EPILOG = """\
 MODEL.py defines `model`: a torch.nn.Module, or a function or class that makes one when called without arguments.
 Save a state dict with safetensors.torch.save_file(model.state_dict(), "net.safetensors").
+Where the images are counts of events (`polyspike events`), the network takes one bin, and --timesteps is their number.
 
 examples:
   polyspike convert net.py --weights net.safetensors --images calibration.npz

@@ -25,7 +25,7 @@ _UNREADABLE = (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile)
 class Images:
     """Images as they were read, and what came with them."""
 
-    #: uint8, [images, channels, rows, pixels]
+    #: uint8, [images, channels, rows, pixels]; events in bins [images, bins, channels, rows, pixels]
     pixels: NDArray[np.uint8]
     #: int64, [images]; None where the file has none
     labels: NDArray[np.int64] | None
@@ -44,8 +44,9 @@ class Images:
 def load_images(path: Path | str) -> Images:
     """Read images from a file or a folder.
 
-    Arrays are [images, channels, rows, pixels], or [images, rows, pixels] for one channel. A folder's PNG files are
-    taken in the order of their names, grey ones as one channel, coloured ones as three.
+    Arrays are [images, channels, rows, pixels], or [images, rows, pixels] for one channel. Those of events have the
+    time bins as another axis, [images, bins, channels, rows, pixels]. A folder's PNG files are taken in the order of
+    their names, grey ones as one channel, coloured ones as three.
 
     Raises
     ------
@@ -108,12 +109,12 @@ def _check_pixels(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise InputError(f"{path}: images must be uint8 (0..255), not {array.dtype}")
     if array.ndim == 3:
         array = array[:, None]
-    if array.ndim != 4:
+    if array.ndim not in (4, 5):
         raise InputError(
             f"{path}: images have shape {array.shape}, but must be [images, channels, rows, pixels] "
-            "or [images, rows, pixels]"
+            "or [images, rows, pixels]; events [images, bins, channels, rows, pixels]"
         )
-    if array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
         raise InputError(
             f"{path}: images of shape {array.shape} look channels last; "
             "save images.transpose(0, 3, 1, 2), which is [images, channels, rows, pixels]"

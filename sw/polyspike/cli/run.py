@@ -22,7 +22,8 @@ devices:
 """
 EPILOG = """\
 images are read from .npz (arrays 'images', 'labels'), .npy, a folder of PNG files, or IDX files; they are uint8,
-[images, channels, rows, pixels], or [images, rows, pixels] for one channel.
+[images, channels, rows, pixels], or [images, rows, pixels] for one channel. A network for events takes what `polyspike
+events` writes: counts, uint8 [recordings, bins, channels, rows, pixels].
 
 examples:
   polyspike run net.pspk test.npz

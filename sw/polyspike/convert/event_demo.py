@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from polyspike.network import CountRange
+
 from .datasets import Dataset, fashion_mnist
 from .demo import CHECKPOINTS
 from .loading import load_state
@@ -23,7 +25,9 @@ MANIFEST = "events.json"
 SACCADES = Saccades()
 BINS = 6
 
-OPTIONS = Options(timesteps=BINS)
+#: Without negative counts: what a bin took from a membrane stays there for the next bin. Of 2,000 test samples, 78 %
+#: were right after calibration, and 60 % with the -2..13 that images have above T = 1.
+OPTIONS = Options(timesteps=BINS, counts=CountRange(0, 15, 4))
 
 #: (channels, height, width) of a bin.
 SHAPE = (2, 34, 34)

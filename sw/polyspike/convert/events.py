@@ -5,7 +5,6 @@ recording is cut into as many bins as the network has timesteps, and each bin is
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray

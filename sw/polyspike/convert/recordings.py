@@ -3,12 +3,13 @@
 | file | of | format |
 | --- | --- | --- |
 | `.aedat4` | iniVation's DV | AEDAT 4, by the library `aedat` |
-| `.aedat` | cAER, DVS128 Gesture | AEDAT 3.1: <https://docs.inivation.com/software/software-advanced-usage/file-formats> |
-| `.raw` | Prophesee | EVT 2.0, EVT 3.0: <https://docs.prophesee.ai/stable/data/encoding_formats> |
-| `.dat` | Prophesee | DAT, version 2: <https://docs.prophesee.ai/stable/data/file_formats> |
+| `.aedat` | cAER, DVS128 Gesture | AEDAT 3.1 |
+| `.raw` | Prophesee | EVT 2.0, EVT 3.0 |
+| `.dat` | Prophesee | DAT, version 2 |
 | `.bin` | N-MNIST, N-Caltech101 | five bytes an event: x, y, polarity and 23 bits of time |
 
-All but the first are plain arrays of words, and read by numpy alone.
+All but the first are plain arrays of words, and read by numpy alone. The manufacturers describe the formats in
+<https://docs.inivation.com> ("AEDAT file formats") and <https://docs.prophesee.ai> ("data encoding formats", "DAT").
 """
 
 import re

@@ -75,7 +75,7 @@ class Saccades:
 
     def record(self, image: NDArray[np.uint8], index: int = 0) -> Events:
         """Return the events of one image, uint8 [height, width]; `index` is its number, which chooses the noise."""
-        fired = np.concatenate([step for step in self._steps(image[None], index)])
+        fired = np.concatenate(list(self._steps(image[None], index)))
         parts = []
         for step, change in enumerate(fired):
             y, x = np.nonzero(change)
@@ -138,7 +138,7 @@ class Saccades:
     def _steps(self, images: NDArray[np.uint8], first: int) -> Iterator[NDArray[np.int8]]:
         """Yield the events of each pixel from one position to the next, negative for OFF, int8 [number, y, x]."""
         around = self.margin + _REACH
-        pixels = np.pad(images, ((0, 0), (around, around), (around, around))).astype(np.float32) / 255
+        pixels = np.pad(images, ((0, 0), (around, around), (around, around))).astype(np.float32) / np.float32(255)
         positions = np.concatenate(
             [np.linspace(start, stop, self.steps, endpoint=False) for start, stop in itertools.pairwise(CORNERS)]
             + [np.array(CORNERS[-1:])]
@@ -162,7 +162,7 @@ class Saccades:
             random = np.random.default_rng((self.seed, first + image))
             count = random.poisson(self.noise)
             step, y, x = (random.integers(0, limit, count) for limit in (self.total_steps, *size))
-            np.add.at(noise, (step, image, y, x), 2 * random.integers(0, 2, count, dtype=np.int8) - 1)
+            np.add.at(noise[:, image], (step, y, x), 2 * random.integers(0, 2, count, dtype=np.int8) - 1)
         return noise
 
 

@@ -1,8 +1,8 @@
 """Train the network for events: `python -m polyspike.convert.train_events` (`make train-events`).
 
 Simulates events from Fashion-MNIST's images, trains `EventNet` on single bins, its logits averaged over the bins,
-calibrates it, and fine-tunes it as a spiking network whose membranes go on from bin to bin. Writes the checkpoint with a
-manifest. One thread, some ten minutes. Interrupted, it continues after the last finished epoch.
+calibrates it, and fine-tunes it as a spiking network whose membranes go on from bin to bin. Writes the checkpoint with
+a manifest. One thread, some minutes. Interrupted, it continues after the last finished epoch.
 """
 
 import argparse
@@ -29,10 +29,10 @@ CALIBRATION_IMAGES = 512
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m polyspike.convert.train_events", description=__doc__)
-    parser.add_argument("--images", type=int, default=12_000, help="training images (default %(default)s)")
+    parser.add_argument("--images", type=int, default=10_000, help="training images (default %(default)s)")
     parser.add_argument("--test-images", type=int, default=10_000, help="test images (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs in floating point (default %(default)s)")
-    parser.add_argument("--finetune-epochs", type=int, default=4, help="epochs of fine-tuning (default %(default)s)")
+    parser.add_argument("--finetune-epochs", type=int, default=3, help="epochs of fine-tuning (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and order")
     parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder of the checkpoint")
     parser.add_argument(
@@ -49,7 +49,7 @@ def run(chosen: argparse.Namespace) -> None:
     float_schedule = Schedule(epochs=chosen.epochs, rate=0.1, flip=False, bfloat16=False, seed=chosen.seed)
     tuning = Schedule(
         epochs=chosen.finetune_epochs,
-        rate=0.03,
+        rate=0.02,
         decay=1e-4,
         warmup=0.1,
         clip=1.0,
