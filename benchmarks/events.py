@@ -42,7 +42,7 @@ def main() -> None:
         some = test.first(options.simulated).images
         wanted = golden.infer(some, trace=True)
     accuracy = float((predictions == test.labels).mean())
-    print(f"golden model: {accuracy:.2%} of {len(test)} samples (simulated events from real images, {BINS} bins)")
+    print(f"golden model: {accuracy:.2%} of {len(test)} samples ({test.name}, {BINS} bins)")
     with open_device(options.device, configuration) as device:
         device.load(program)
         result = device.infer(some, trace=True, profile=True)
@@ -53,7 +53,7 @@ def main() -> None:
         draw_bins(test.images[:3], [test.classes[label] for label in test.labels[:3]], options.picture)
     if options.json is not None:
         figures = {
-            "data": "simulated events from the real test images of Fashion-MNIST",
+            "data": test.name,
             "samples": len(test),
             "bins": BINS,
             "events_per_sample": round(float(test.images.sum()) / len(test), 1),

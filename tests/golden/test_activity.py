@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from golden.networks import random_images, random_network
+from polyspike.cosim.random_networks import with_events
 from polyspike.golden import activity, run
 from polyspike.network import Input, Layer
 
@@ -26,6 +27,20 @@ def passed(synapse, counts):
                             if 0 <= at_y < height and 0 <= at_x < width:
                                 total += abs(int(counts[channel, at_y, at_x]))
     return total
+
+
+def test_events_are_spikes():
+    network = with_events(random_network(3, 2))
+    limits = network.input.counts
+    events = np.random.default_rng(0).integers(0, limits.n_pos + 1, (2, 2, *network.input.shape))
+    counts = run(network, events, observe=True).counts
+    measured = activity(network, counts)
+    synops = 0
+    for layer in network.nodes[1:]:
+        for synapse in layer.synapses:
+            synops += sum(passed(synapse, step) for image in counts[synapse.source] for step in image)
+    assert measured.synops == pytest.approx(synops / 2)
+    assert measured.input_macs == 0
 
 
 @pytest.mark.parametrize("seed", range(6))

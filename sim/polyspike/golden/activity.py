@@ -2,7 +2,8 @@
 
 The literature counts a spike once for every synapse it passes, and an accumulation for that. A count of s is |s|
 spikes. The first layer sees pixels, not spikes: its operations are multiply-accumulates, at every timestep where the
-network sums them up at every timestep; this project sums them at each, so they are counted T times.
+network sums them up at every timestep; this project sums them at each, so they are counted T times. Where the input is
+events, they are spikes like any others.
 """
 
 import dataclasses
@@ -77,7 +78,8 @@ def activity(network: Network, counts: dict[str, NDArray[np.int16]]) -> Activity
             ones = torch.ones(1, 1, *source.shape[1:], dtype=torch.float64) * source.shape[0]
             macs = _passed(synapse, ones)
             float_macs += macs
-            if isinstance(source, Input):
+            # Events are spikes; an image's pixels are not.
+            if isinstance(source, Input) and source.bins is None:
                 input_macs += macs * network.timesteps
             else:
                 magnitudes = np.abs(counts[synapse.source].astype(np.int64)).sum((0, 1, 2))

@@ -46,6 +46,7 @@ _Value = TypeVar("_Value")
 class Dataset:
     """Labelled images: uint8 [number, channels, height, width], int64 [number], and the names of the classes.
 
+    Events have their bins as another axis of images, [number, bins, channels, height, width].
     `name` is what figures measured on them are labelled with.
     """
 
@@ -64,7 +65,7 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of an image."""
-        _, channels, height, width = self.images.shape
+        channels, height, width = self.images.shape[-3:]
         return channels, height, width
 
 

@@ -25,8 +25,7 @@ MANIFEST = "events.json"
 SACCADES = Saccades()
 BINS = 6
 
-#: Without negative counts: what a bin took from a membrane stays there for the next bin. Of 2,000 test samples, 78 %
-#: were right after calibration, and 60 % with the -2..13 that images have above T = 1.
+#: Without negative counts: what a bin takes from a membrane stays there for the next bin.
 OPTIONS = Options(timesteps=BINS, counts=CountRange(0, 15, 4))
 
 #: (channels, height, width) of a bin.
@@ -42,7 +41,7 @@ def simulated_events(split: str, number: int | None = None, *, progress: bool = 
     if number is not None:
         data = data.first(number)
     counts = SACCADES.counts(data.images, BINS, first=_FIRST[split], progress=progress)
-    return Dataset(counts, data.labels, data.classes)
+    return Dataset(counts, data.labels, data.classes, f"simulated events from the real images of {data.name}")
 
 
 def load_finetuned(folder: Path = CHECKPOINTS) -> QuantizedModel:

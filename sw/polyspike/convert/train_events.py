@@ -92,7 +92,7 @@ def run(chosen: argparse.Namespace) -> None:
     save_file({name: each.contiguous() for name, each in tuned.state_dict().items()}, chosen.output / CHECKPOINT)
     manifest = {
         "model": "EventNet",
-        "data": "simulated events from the real images of Fashion-MNIST",
+        "data": test.name,
         "command": (
             f"python -m polyspike.convert.train_events --images {len(training)} --test-images {len(test)} "
             f"--epochs {chosen.epochs} --finetune-epochs {chosen.finetune_epochs} --seed {chosen.seed}"
