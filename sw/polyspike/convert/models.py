@@ -281,7 +281,7 @@ class ResNet20(_ResNet):
 class EventNet(nn.Sequential):
     """A small network for counts of events: [batch, 2, 34, 34] of one time bin to logits [batch, classes].
 
-    Three convolutions with stride 2 (widths 16, 32, 64), then a linear layer: 41 k parameters. What it makes of a
+    Three convolutions with stride 2 (widths 16, 32, 64), then a linear layer: 40 k parameters. What it makes of a
     recording is the mean of its logits over the bins; as a spiking network it keeps membranes from one bin to the next.
     """
 
