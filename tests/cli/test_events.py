@@ -55,6 +55,11 @@ def test_from_recordings_to_predictions(folder: Path, capsys: pytest.CaptureFixt
     assert main(["run", str(folder / "net.pspk"), str(made), "--device", "machine", "--verify", "--quiet"]) == 0
     assert " 0 of " in capsys.readouterr().out
 
+    np.savez(folder / "fewer.npz", images=images[:, :2])
+    assert main(["run", str(folder / "net.pspk"), str(folder / "fewer.npz"), "--device", "machine", "--quiet"]) == 1
+    message = "event counts have shape (6, 2, 2, 16, 20), but the network takes [batch, 3, 2, 16, 20]"
+    assert capsys.readouterr().err == f"polyspike: error: {message}\n"
+
 
 def test_span_and_size_of_the_sensor(folder: Path) -> None:
     made = folder / "spanned.npz"

@@ -32,6 +32,15 @@ def test_archive_with_labels(tmp_path: Path) -> None:
     assert load_labels(tmp_path / "a.npz").tolist() == [2, 0, 1]
 
 
+def test_events_keep_their_bins(tmp_path: Path) -> None:
+    events = np.arange(2 * 3 * 2 * 4 * 1, dtype=np.uint8).reshape(2, 3, 2, 4, 1)
+    np.savez(tmp_path / "a.npz", images=events)
+    assert np.array_equal(load_images(tmp_path / "a.npz").pixels, events)
+    np.save(tmp_path / "a.npy", events[None])
+    with pytest.raises(InputError, match=r"events \[images, bins, channels, rows, pixels\]"):
+        load_images(tmp_path / "a.npy")
+
+
 def test_archive_with_one_array_of_another_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", test=PIXELS)
     assert load_images(tmp_path / "a.npz").pixels.shape == (3, 1, 2, 5)
