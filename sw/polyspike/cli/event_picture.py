@@ -1,4 +1,4 @@
-"""Drawing counts of events: a row of bins for each recording, ON blue, OFF red, both together purple."""
+"""Drawing counts of events: a row of bins for each recording, ON blue, OFF red, both together black."""
 
 from collections.abc import Sequence
 from pathlib import Path
