@@ -3,7 +3,7 @@
 from .file import load, save
 from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse
 from .inputs import quantize
-from .ranges import MembraneRange, membrane_ranges
+from .ranges import MembraneRange, membrane_range, membrane_ranges
 from .verify import verify
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Node",
     "Synapse",
     "load",
+    "membrane_range",
     "membrane_ranges",
     "quantize",
     "save",
