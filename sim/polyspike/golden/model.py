@@ -18,9 +18,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from polyspike.network import CountRange, Input, Layer, MaxPool, MembraneRange, Network, membrane_ranges, verify
+from polyspike.network import (
+    CountRange,
+    Input,
+    Layer,
+    MaxPool,
+    MembraneRange,
+    Network,
+    draws,
+    membrane_ranges,
+    verify,
+)
 from polyspike.spec import InputError, NetworkError
-from polyspike.spec.lfsr import DRAW_BITS, Lfsr
+from polyspike.spec.lfsr import DRAW_BITS
 
 #: Integers up to this magnitude are exact in float32.
 FLOAT32_EXACT = 1 << 24
@@ -204,11 +214,8 @@ class _LayerModel:
             theta_neg = layer.neuron.theta_neg
             self.theta_neg = None if theta_neg is None else self._per_channel(theta_neg)
             if layer.neuron.lfsr is not None:
-                channels, height, width = layer.shape
-                numbers = draws(layer.neuron.lfsr, height * width * network.timesteps * channels)
-                ordered = numbers.reshape(height, width, network.timesteps, channels).transpose(2, 3, 0, 1)
-                #: int64 [T, C, H, W]
-                self.draws = torch.from_numpy(ordered.astype(np.int64))
+                numbers = draws(layer.neuron.lfsr, layer.shape, network.timesteps)
+                self.draws = torch.from_numpy(numbers.astype(np.int64))
 
     def _per_channel(self, values: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(values.copy()).to(self.dtype)[:, None, None]
@@ -261,29 +268,6 @@ class _LayerModel:
             synapse.padding,
             groups=synapse.groups,
         )
-
-
-def draws(lfsr: Lfsr, number: int) -> NDArray[np.uint16]:
-    """Return the first numbers that a register draws, uint16 [number]."""
-    # A bit that it gives out is the sum (exclusive or) of earlier ones; how much earlier, the places of the taps say,
-    # counted from 1. Squares of sums are sums of squares here, so the same holds twice, four times, ... as far apart:
-    # the more bits are known, the more follow at once.
-    width, count = lfsr.width, number * DRAW_BITS
-    bits = np.zeros(count + 2 * width, bool)
-    state = lfsr.seed
-    for index in range(2 * width):
-        bits[index] = state & 1
-        state = state >> 1 ^ (lfsr.taps if state & 1 else 0)
-    distances = np.array([place + 1 for place in range(width) if lfsr.taps >> place & 1])
-    known, scale = 2 * width, 1
-    while known < count:
-        while 2 * scale * width <= known:
-            scale *= 2
-        more = min(int(distances.min()) * scale, len(bits) - known)
-        for distance in distances * scale:
-            bits[known : known + more] ^= bits[known - distance : known - distance + more]
-        known += more
-    return np.packbits(bits[:count], bitorder="little").view("<u2").astype(np.uint16)
 
 
 def _fire(membrane: Tensor, theta: Tensor, counts: CountRange, emitted: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """The integer network: a small typed graph of spiking layers, its verifier and its file format. Needs no torch."""
 
+from .draws import draws
 from .file import load, save
 from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse
 from .inputs import quantize
@@ -16,6 +17,7 @@ __all__ = [
     "Neuron",
     "Node",
     "Synapse",
+    "draws",
     "load",
     "membrane_range",
     "membrane_ranges",
