@@ -32,8 +32,8 @@ class Probabilistic(wiring.Component):
     While it does for one lane, theta * m is worked out for the next one. In the meantime the state jumps ahead to
     the next timestep.
 
-    Rate: with L lanes, a position in 2 * L + 38 cycles and (L + 1) * 9 + 2 for each timestep, in which nothing passes.
-    Latency: none to what passes.
+    Rate: with L lanes, a position in L + 34 cycles, and (L + 1) * 9 + 3 more for each timestep. Latency: none to what
+    passes.
 
     Members
     -------

@@ -101,6 +101,10 @@ class FireKind(enum.IntEnum):
     PROBABILISTIC = 3
 
 
+#: The fire kinds of every configuration.
+COMMON_FIRES = (FireKind.SPIKE, FireKind.MEMBRANE, FireKind.RAW)
+
+
 class RandomValue(enum.IntEnum):
     """What RANDOM sets. See the module's description."""
 

@@ -14,7 +14,7 @@ write. Density is the share of counts that are not zero: 0.5, or what was measur
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
-cycles a lane. Probabilistic neurons, of any column, take the cycles of a number's bits, two at a time, for each lane.
+cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ COMPACT_FIRE_LATENCY = 4.5
 COMPACT_VALUE_CYCLES = 11
 
 #: Cycles for a number of a probabilistic neuron.
-DRAW_CYCLES = 8
+DRAW_CYCLES = 9
 
 Density = float | Mapping[str, float]
 
