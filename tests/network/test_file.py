@@ -10,9 +10,10 @@ import pytest
 from safetensors import safe_open
 
 from network.networks import changed, full_network
-from polyspike.network import Input, Layer, MaxPool, Network, load, save
+from polyspike.network import CountRange, Input, Layer, MaxPool, Network, load, save
 from polyspike.network.file import KIND, VERSION, content_digest, kind, read_tensors, to_header, write_tensors
 from polyspike.spec import FileFormatError, NetworkError, PolyspikeError
+from polyspike.spec.lfsr import TAPS, Lfsr
 
 
 def same_array(first: np.ndarray, second: np.ndarray) -> None:
@@ -45,6 +46,7 @@ def same_network(first: Network, second: Network) -> None:
                 if a.neuron.theta_neg is not None:
                     same_array(a.neuron.theta_neg, b.neuron.theta_neg)
                 same_array(a.neuron.v0, b.neuron.v0)
+                assert a.neuron.lfsr == b.neuron.lfsr
 
 
 @pytest.fixture
@@ -62,6 +64,14 @@ def test_nothing_is_lost(timesteps: int, tmp_path: Path) -> None:
     save(loaded, tmp_path / "b.psnn")
     assert (tmp_path / "a.psnn").read_bytes() == (tmp_path / "b.psnn").read_bytes()
     assert kind(tmp_path / "a.psnn") == "polyspike network"
+
+
+def test_random_firing_is_kept(tmp_path: Path) -> None:
+    network = changed(full_network(), "conv", neuron={"counts": CountRange(0, 1, 4), "lfsr": Lfsr(TAPS, 0xFFFFFFFF)})
+    save(network, tmp_path / "random.psnn")
+    same_network(network, load(tmp_path / "random.psnn"))
+    # Networks without it look in their files as they did before there was any.
+    assert "lfsr" not in json.dumps(to_header(full_network())[0])
 
 
 def test_views_of_larger_arrays_are_kept(tmp_path: Path) -> None:

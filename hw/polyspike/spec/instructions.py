@@ -56,11 +56,11 @@ counts channels):
             s = 1 if v > 0 and v * 2^16 > r * theta * (timesteps - t), else 0; v -= theta * s; s is written, with 4
             bits. Configurations that have probabilistic neurons only.
 
-The numbers r of a PROBABILISTIC layer come from a register that `lfsr` describes, with the taps TAPS of `RANDOM`. Its
-state before the draw of channel 0 at t = 0 of the first position (y = x = 0) is FIRST. Jumps lead from there to the
-next pixel (PIXEL), from the last pixel of a row to the first one of the next row (ROW), from one timestep to the next
-(TIMESTEP), and to the first channel of a tile (in the parameters of that channel); the channels of a tile draw one
-after the other.
+The numbers r of a PROBABILISTIC layer come from a register that `polyspike.spec.lfsr` describes, with the taps TAPS of
+`RANDOM`. Its state before the draw of channel 0 at t = 0 of the first position (y = x = 0) is FIRST. Jumps lead from
+there to the next pixel (PIXEL), from the last pixel of a row to the first one of the next row (ROW), from one timestep
+to the next (TIMESTEP), and to the first channel of a tile (in the parameters of that channel, `params` being a multiple
+of L); the channels of a tile draw one after the other.
 
 Output words of a tile: SPIKE and PROBABILISTIC write `L * B / 64` words (half a word where L * B = 32) at word offset
 `tile * L * B / 64`; MEMBRANE and RAW write L / 2 words at offset `tile * L / 2`. The address of a position is

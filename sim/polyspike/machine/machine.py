@@ -172,7 +172,10 @@ class Machine:
             elif instruction.format in (SOURCE, WINDOW, WEIGHTS):
                 self._slots[instruction.values["slot"]][instruction.format.name] = instruction.values
             elif instruction.format is RANDOM:
-                self._random[RandomValue(instruction.values["which"])] = instruction.values["value"]
+                which = instruction.values["which"]
+                if not c.probabilistic or which not in tuple(RandomValue):
+                    raise DeviceError(f"configuration {c.name!r} has no random value {which}")
+                self._random[RandomValue(which)] = instruction.values["value"]
             else:
                 self._single[instruction.format.name] = instruction.values
 

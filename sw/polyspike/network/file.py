@@ -188,6 +188,10 @@ def _counts(counts: CountRange) -> list[int]:
     return [counts.n_neg, counts.n_pos, counts.bits]
 
 
+def _lfsr(entry: Mapping[str, Any] | None) -> Lfsr | None:
+    return None if entry is None else Lfsr(int(entry["taps"]), int(entry["seed"]))
+
+
 def _pair(values: list[int]) -> tuple[int, int]:
     first, second = values
     return int(first), int(second)
@@ -241,6 +245,6 @@ def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
             arrays[f"{name}/v0"],
             entry["neuron"]["rectified"],
             arrays.get(f"{name}/theta_neg"),
-            Lfsr(**entry["neuron"]["lfsr"]) if "lfsr" in entry["neuron"] else None,
+            _lfsr(entry["neuron"].get("lfsr")),
         )
     return Layer(name, shape, synapses, arrays[f"{name}/bias"], neuron, arrays[f"{name}/scale"])
