@@ -16,7 +16,6 @@ from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.methods import METHODS
 from polyspike.golden import run
 from polyspike.network import quantize
-from polyspike.spec import ConversionError
 
 #: Training images that ranges are chosen by.
 CALIBRATION_IMAGES = 256
@@ -39,12 +38,7 @@ def main() -> None:
         columns = [("ecl", {"negative_threshold": value}) for value in options.negative_threshold]
     for name, changes in columns:
         for timesteps in options.timesteps:
-            try:
-                chosen = METHODS[name].options(timesteps=timesteps, **changes)
-            except ConversionError as error:
-                print(f"{name}, T = {timesteps}: {error}", flush=True)
-                continue
-            network = convert(model, training, chosen)
+            network = convert(model, training, METHODS[name].options(timesteps=timesteps, **changes))
             membranes = run(network, quantize(network.input, test.images)).membranes
             logits = membranes.reshape(len(membranes), -1) * network.output.scale
             accuracy = float((logits.argmax(1) == test.labels).mean())

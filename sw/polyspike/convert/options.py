@@ -81,10 +81,9 @@ class Options:
         for name in ("initial_potential", "negative_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConversionError(f"{name} is {getattr(self, name)}, but must be from 0 to 1, in thresholds")
-        if self.probabilistic and (self.timesteps < 2 or self.relu_counts != CountRange(0, 1, 4)):
+        if self.probabilistic and self.counts != CountRange(0, 1, 4):
             raise ConversionError(
-                "two-phase probabilistic neurons emit 0 or 1 spike, with 4 bits, at each of 2 timesteps or more; "
-                f"counts is {self.relu_counts}, timesteps is {self.timesteps}"
+                f"counts is {self.counts}, but probabilistic neurons emit 0 or 1 spike, in 4 bits: CountRange(0, 1, 4)"
             )
         if not 16 <= self.accumulator_bits <= 32:
             raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")

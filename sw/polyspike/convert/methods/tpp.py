@@ -1,10 +1,14 @@
 """TPP, two-phase probabilistic neurons: add up what all timesteps bring, and fire at random then.
 
 A neuron fires with the probability that what is left in its membrane has over the timesteps left, so that spikes that
-belong together in time no longer come together, as after a random permutation of them. Networks trained with a ReLU
-or for QCFS are converted. How ranges are found and what membranes start with, its abstract does not say: measured
-without fine-tuning (`python benchmarks/methods.py --methods tpp`), they are the least squared error and nothing, with
-which the spikes are right on average. Layers without a ReLU, which are not in the paper, keep the neurons of PMSM.
+come together no longer do, as after a random permutation of them in time. A fraction of a threshold that is left over
+gives a spike more often than not, the more often the more timesteps there are; the correction of biases makes up for
+the mean of that.
+
+Networks trained with a ReLU or for QCFS are converted. How ranges are found, and whether membranes start with nothing or
+with half a threshold, its abstract does not say. Measured without fine-tuning (`python benchmarks/methods.py --methods
+tpp`), the least squared error and nothing are better. Layers without a ReLU, which are not in the paper, have
+the neurons that they have with PMSM.
 """
 
 from polyspike.network import CountRange
