@@ -190,6 +190,7 @@ def test_convert_has_the_neurons_of_every_method(folder: Path, tmp_path: Path, n
     neuron = load(target).nodes[1].neuron
     assert neuron.counts == METHODS[name].options().relu_counts
     assert (neuron.theta_neg is not None) == (name == "ecl")
+    assert (neuron.lfsr is not None) == (name == "tpp")
 
 
 @pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo"])

@@ -57,7 +57,7 @@ def check_block(program, instructions, block, memory):
         raw = slots[slot]["WEIGHTS"]["mode"] == PassMode.RAW
         wanted = {f"{node.name} (sums)"} if raw else sources | {f"{node.name} (rows)"}
         check_pass(slots[slot], shape, lanes, wanted, memory)
-    bits = 32 if fire["kind"] != FireKind.SPIKE else 8 if fire["wide"] else 4
+    bits = 32 if fire["kind"] in (FireKind.MEMBRANE, FireKind.RAW) else 8 if fire["wide"] else 4
     box = block.output
     for t in range(1 if fire["kind"] == FireKind.MEMBRANE else shape["timesteps"]):
         for y, x in itertools.product(range(shape["height"]), range(shape["width"])):

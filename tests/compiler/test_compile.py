@@ -6,7 +6,8 @@ import pytest
 from compiler.host import execute
 from compiler.oracle import evaluate
 from polyspike.compiler import Upload, compile
-from polyspike.cosim.random_networks import random_images, random_network
+from polyspike.cosim.random_networks import random_images, random_network, with_random_firing
+from polyspike.driver import compare, open_device
 from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Neuron, Synapse, quantize, verify
 from polyspike.spec import LARGE, SMALL, TINY
 
@@ -17,6 +18,12 @@ SHRUNKEN = [
     TINY.replace(name="tiny, little of all", weight_depth=64, spike_depth=64, param_depth=64, program_depth=64),
     SMALL.replace(name="small, little of all", weight_depth=64, spike_depth=128, param_depth=64, program_depth=64),
     LARGE.replace(name="large, little of all", weight_depth=64, spike_depth=128, param_depth=64, program_depth=64),
+]
+
+
+PROBABILISTIC = [
+    each.replace(name=f"{each.name}, probabilistic", probabilistic=1, spike_depth=max(each.spike_depth, 128))
+    for each in (TINY, SMALL, LARGE, *SHRUNKEN[2:])
 ]
 
 
@@ -184,3 +191,20 @@ def test_a_network_that_fits_uploads_only_its_input():
     uploads = [step.box.map for segment in program.segments for step in segment.steps if isinstance(step, Upload)]
     assert uploads == ["input"]
     assert {each.residency for each in program.report} == {"resident"}
+
+
+def test_random_firing_wherever_it_is_computed():
+    """The same numbers, and so the same spikes, whole or in slabs, by one column or by eight."""
+    streamed = 0
+    for seed in range(2, 14):
+        configuration = PROBABILISTIC[seed % len(PROBABILISTIC)]
+        network = with_random_firing(random_network(seed), seed)
+        images = random_images(network, seed, 2)
+        program = compile(network, configuration)
+        with open_device("machine", configuration) as machine, open_device("golden", configuration) as golden:
+            for device in (machine, golden):
+                device.load(program)
+            comparison = compare(machine.infer(images, trace=True), golden.infer(images, trace=True))
+        assert comparison.differing == 0, f"seed {seed} on {configuration.name}: {comparison}"
+        streamed += len(program.segments) > 1
+    assert streamed > 2

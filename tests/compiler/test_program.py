@@ -14,10 +14,11 @@ from compiler.test_compile import SHRUNKEN, image_input, network, output, spikin
 from polyspike.compiler import compile, listing, load_program, save_program
 from polyspike.cosim.random_networks import random_images, random_network
 from polyspike.machine import Machine
-from polyspike.network import CountRange, MaxPool, Synapse, quantize, save
+from polyspike.network import CountRange, MaxPool, Neuron, Synapse, quantize, save
 from polyspike.network.file import read_tensors, write_tensors
 from polyspike.spec import LARGE, SMALL, TINY, CompileError, FileFormatError, MembraneOverflowError
-from polyspike.spec.instructions import encode
+from polyspike.spec.instructions import RANDOM, RandomValue, encode
+from polyspike.spec.lfsr import TAPS, Lfsr
 from polyspike.spec.memory import Space
 
 
@@ -189,6 +190,21 @@ def test_a_negative_threshold_needs_hardware_that_has_it():
     assert compile(with_theta_neg((1 << 19) - 1), dual)
     with pytest.raises(CompileError, match=r"channel 3: theta_neg is 524288.* at most 524287"):
         compile(with_theta_neg(1 << 19), dual)
+
+
+def test_random_firing_needs_hardware_that_has_it():
+    net = overflowing(1)
+    index = [node.name for node in net].index("deep")
+    layer = net.nodes[index]
+    neuron = Neuron(CountRange(0, 1, 4), layer.neuron.theta, layer.neuron.v0, lfsr=Lfsr(TAPS, 1))
+    changed = dataclasses.replace(layer, neuron=neuron)
+    net = net.replace(nodes=(*net.nodes[:index], changed, *net.nodes[index + 1 :]))
+    with pytest.raises(CompileError, match=r"layer 'deep': has probabilistic .*'tiny' does not.*probabilistic = 1$"):
+        compile(net, TINY)
+    program = compile(net, TINY.replace(probabilistic=1))
+    values = [each for each in program.segments[0].instructions if each.format is RANDOM]
+    assert [each.values["which"] for each in values] == list(RandomValue)
+    assert values[RandomValue.FIRST].values["value"] == 1
 
 
 def test_a_threshold_that_is_too_large_is_refused():

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.naive import fire_at_random
 from polyspike.network import Input, MaxPool, Network, Synapse
 
 Counts = NDArray[np.int64]
@@ -39,7 +40,7 @@ def _run(network: Network, image: Counts) -> tuple[Counts, dict[str, Counts]]:
                 for synapse in node.synapses:
                     v += _sum(synapse, seen[synapse.source][t], node.shape) << synapse.shift
                 v += node.bias[:, None, None]
-                if node.neuron is None:
+                if node.neuron is None or node.neuron.lfsr is not None:
                     continue
                 s = np.zeros(node.shape, np.int64)
                 for at in np.ndindex(*node.shape):
@@ -53,6 +54,12 @@ def _run(network: Network, image: Counts) -> tuple[Counts, dict[str, Counts]]:
                     v[at] -= theta * s[at]
                 emitted += s
                 seen[node.name].append(s)
+            if node.neuron is not None and node.neuron.lfsr is not None:
+                seen[node.name] = [np.zeros(node.shape, np.int64) for _ in range(network.timesteps)]
+                for at in np.ndindex(*node.shape):
+                    spikes, _ = fire_at_random(node, at, int(v[at]), network.timesteps)
+                    for t, fires in enumerate(spikes):
+                        seen[node.name][t][at] = fires
             if node.neuron is None:
                 return v, {name: np.stack(steps) for name, steps in seen.items() if steps}
     raise AssertionError("no output layer")

@@ -99,7 +99,11 @@ def test_neurons_of_each_method():
     assert all((n.v0 == 0).all() for n in neurons["if"])
     assert all((n.counts.n_neg, n.counts.n_pos) == (1, 1) for n in neurons["ecl"])
     assert all((n.theta_neg == np.floor(n.theta * ecl.NEGATIVE_THRESHOLD)).all() for n in neurons["ecl"])
-    with pytest.raises(ConversionError, match="unknown conversion method 'snn'; there are pmsm, ecl, qcfs, if"):
+    assert all(n.counts == CountRange(0, 1, 4) and (n.v0 == 0).all() for n in neurons["tpp"])
+    seeds = [n.lfsr.seed for n in neurons["tpp"]]
+    assert len(set(seeds)) == len(seeds) > 1
+    assert all(n.lfsr is None for name in METHODS if name != "tpp" for n in neurons[name])
+    with pytest.raises(ConversionError, match="unknown conversion method 'snn'; there are pmsm, ecl, qcfs, if, tpp"):
         method_named("snn")
 
 
@@ -320,11 +324,46 @@ def test_roles():
         ({"accumulator_bits": 8}, "accumulator_bits is 8"),
         ({"initial_potential": 1.5}, "initial_potential is 1.5"),
         ({"negative_threshold": -1.0}, "negative_threshold is -1.0"),
+        ({"probabilistic": True}, "counts is None, but probabilistic neurons emit 0 or 1 spike"),
+        (
+            {"probabilistic": True, "counts": CountRange(0, 2, 4)},
+            "probabilistic neurons emit 0 or 1 spike, in 4 bits",
+        ),
     ],
 )
 def test_bad_options(changes, message):
     with pytest.raises(ConversionError, match=message):
         Options(**changes)
+
+
+def test_layers_without_a_relu_do_not_fire_at_random():
+    name = "average of a linear layer"
+    network = convert(build(name), images_for(name), METHODS["tpp"].options(timesteps=4))
+    linear = network["2"].neuron
+    assert linear.lfsr is None
+    assert linear.counts == Options(timesteps=4).linear_counts
+    assert (linear.v0 == linear.theta // 2).all()
+
+
+def expected_spikes(v, timesteps):
+    """How many a probabilistic neuron emits on average, for what is in its membrane, in thresholds."""
+    if timesteps == 0:
+        return 0.0
+    p = min(max(v / timesteps, 0.0), 1.0)
+    return p * (1 + expected_spikes(v - 1, timesteps - 1)) + (1 - p) * expected_spikes(v, timesteps - 1)
+
+
+def test_random_spikes_are_as_many_as_their_probabilities_say():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 32, 1))
+    model[0].weight.data[:] = 1.0
+    images = np.arange(256, dtype=np.uint8).repeat(4).reshape(1, 1, 32, 32)
+    options = METHODS["tpp"].options(timesteps=4, method="max", correct_bias=False)
+    network = convert(model, images, options)
+    for pixel in (0, 20, 100, 128, 200, 255):
+        counts = quantize(network.input, np.full((1, 1, 32, 32), pixel, np.uint8))
+        mean = float(oracle.run(network, counts)[1]["0"].sum(1).mean())
+        # Of 1024 neurons, whose numbers of spikes deviate by less than one, four standard errors.
+        assert abs(mean - expected_spikes(4 * pixel / 255, 4)) < 4 / 32
 
 
 def test_bad_calls():

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from polyspike.compiler import compile
-from polyspike.cosim.random_networks import random_images, random_network, with_negative_thresholds
+from polyspike.cosim.random_networks import (
+    random_images,
+    random_network,
+    with_negative_thresholds,
+    with_random_firing,
+)
 from polyspike.driver import Device, Result, compare, open_device
-from polyspike.network import Network
+from polyspike.network import Layer, Network
 from polyspike.spec import LARGE, TINY, Configuration, named
 
 #: Networks a test runs one after the other; a test's name gives the first seed.
@@ -61,6 +66,27 @@ def test_no_integer_differs_with_negative_thresholds(compact: int) -> None:
             assert comparison.differing == 0, f"seed {seed}: {comparison}"
             silenced += compare(golden_result(plain, images, configuration), expected).differing
     assert silenced > 1000, "negative thresholds must change something"
+
+
+@pytest.mark.parametrize("compact", [0, 1])
+def test_no_integer_differs_with_random_firing(compact: int) -> None:
+    columns = {"compact": 1} if compact else {"compact": 0, "columns": 2, "read_ports": 2}
+    configuration = TINY.replace(name="tiny-probabilistic", probabilistic=1, **columns)
+    fired = quiet = 0
+    with open_device("sim", configuration) as device:
+        for seed in range(20):
+            network = with_random_firing(random_network(seed), seed)
+            images = random_images(network, seed, 2)
+            device.load(compile(network, configuration))
+            expected = golden_result(network, images, configuration)
+            comparison = compare(device.infer(images, trace=True), expected)
+            assert comparison.differing == 0, f"seed {seed}: {comparison}"
+            assert expected.counts is not None
+            for node in network:
+                if isinstance(node, Layer) and node.neuron is not None and node.neuron.lfsr is not None:
+                    spikes = int(expected.counts[node.name].sum())
+                    fired, quiet = fired + spikes, quiet + expected.counts[node.name].size - spikes
+    assert min(fired, quiet) > 1000
 
 
 def test_engines_agree_to_the_cycle() -> None:

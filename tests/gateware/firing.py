@@ -154,8 +154,9 @@ def case_of(
                 FireKind.SPIKE: (counts, bits),
                 FireKind.MEMBRANE: (membranes, 32),
                 FireKind.RAW: (total, 32),
+                FireKind.PROBABILISTIC: (membranes, 32),
             }[kind]
-            if kind == FireKind.MEMBRANE and time < timesteps - 1:
+            if kind in (FireKind.MEMBRANE, FireKind.PROBABILISTIC) and time < timesteps - 1:
                 continue
             packed = sum((value & ((1 << value_bits) - 1)) << (value_bits * at) for at, value in enumerate(values))
             if lanes * value_bits < 64:

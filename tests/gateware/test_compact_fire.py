@@ -36,7 +36,9 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("dual", [0, 1])
 @pytest.mark.parametrize("count_bits", CONFIGURATIONS)
 def test_fire_matches_the_definition(count_bits: int, dual: int, kind: FireKind, stall: str) -> None:
-    configuration = CONFIGURATIONS[count_bits].replace(negative_threshold=dual)
+    configuration = CONFIGURATIONS[count_bits].replace(
+        negative_threshold=dual, probabilistic=int(kind == FireKind.PROBABILISTIC)
+    )
     unit = CompactFire(configuration)
     case = random_case(configuration, random.Random(f"{count_bits} {dual} {kind} {stall}"), kind)
     got: list[tuple[int, int, int]] = []

@@ -11,7 +11,7 @@ from polyspike.cosim.streams import STALLS, get, put
 from polyspike.gateware.fetch import Fetch, Walk
 from polyspike.gateware.spike_memory import READ_LATENCY
 from polyspike.spec import Configuration
-from polyspike.spec.instructions import FireKind, PassMode
+from polyspike.spec.instructions import COMMON_FIRES, FireKind, PassMode
 
 DEPTH = 256
 
@@ -128,7 +128,7 @@ def test_fetches_what_the_loop_nest_says(seed: int, stall: str) -> None:
     memory = [generator.getrandbits(64) if generator.random() < 0.6 else 0 for _ in range(DEPTH)]
     passes = [random_pass(generator, lanes) for _ in range(generator.randint(1, 2))]
     fire = {
-        "kind": generator.choice(list(FireKind)),
+        "kind": generator.choice(COMMON_FIRES),
         "wide": generator.randint(0, 1),
         "timesteps": generator.randint(1, 3),
         "time_pitch": generator.randint(0, 40),

@@ -63,7 +63,7 @@ def test_threshold_matches_floor_division(count_bits: int, dual: int) -> None:
 @pytest.mark.parametrize("kind", list(FireKind))
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_fire_matches_the_definition(name: str, kind: FireKind, stall: str) -> None:
-    configuration = CONFIGURATIONS[name]
+    configuration = CONFIGURATIONS[name].replace(probabilistic=int(kind == FireKind.PROBABILISTIC))
     unit = Fire(configuration)
     case = random_case(configuration, random.Random(f"{name} {kind} {stall}"), kind)
     got: list[tuple[int, int, int]] = []

@@ -1,8 +1,11 @@
 """The arithmetic of a network, neuron by neuron, with Python integers and plain loops: slow, obvious, independent."""
 
+import functools
+
 import numpy as np
 
 from polyspike.network import Input, Layer, MaxPool, Network
+from polyspike.spec.lfsr import Lfsr
 
 
 def execute(network: Network, image: np.ndarray, timesteps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -49,6 +52,8 @@ def neuron(
                             count = int(source[group * inputs_a_group + i, iy, ix])
                             membrane += weight * count * 2**synapse.shift
         membrane += int(layer.bias[channel])
+        if layer.neuron is not None and layer.neuron.lfsr is not None:
+            continue
         if layer.neuron is not None:
             theta = int(layer.neuron.theta[channel])
             allowed = layer.neuron.counts.n_neg
@@ -62,7 +67,36 @@ def neuron(
             counts.append(count)
         else:
             counts.append(0)
+    if layer.neuron is not None and layer.neuron.lfsr is not None:
+        return fire_at_random(layer, position, membrane, timesteps)
     return counts, membrane
+
+
+def fire_at_random(layer: Layer, position: tuple[int, ...], membrane: int, timesteps: int) -> tuple[list[int], int]:
+    channel, y, x = position
+    channels, height, width = layer.shape
+    numbers = drawn(layer.neuron.lfsr, height * width * timesteps * channels)
+    theta = int(layer.neuron.theta[channel])
+    counts = []
+    for t in range(timesteps):
+        r = numbers[((y * width + x) * timesteps + t) * channels + channel]
+        counts.append(int(membrane > 0 and membrane * 2**16 > r * theta * (timesteps - t)))
+        membrane -= theta * counts[-1]
+    return counts, membrane
+
+
+@functools.cache
+def drawn(lfsr: Lfsr, number: int) -> list[int]:
+    state, numbers = lfsr.seed, []
+    for _ in range(number):
+        numbers.append(0)
+        for bit in range(16):
+            out = state % 2
+            state //= 2
+            if out:
+                numbers[-1] += 2**bit
+                state ^= lfsr.taps
+    return numbers
 
 
 def max_pool(node: MaxPool, frame: np.ndarray) -> np.ndarray:

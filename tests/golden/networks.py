@@ -3,6 +3,7 @@
 import numpy as np
 
 from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse, verify
+from polyspike.spec.lfsr import TAPS, Lfsr
 
 
 def an_input(shape: tuple[int, int, int], counts: CountRange | None = None) -> Input:
@@ -42,6 +43,13 @@ def random_counts(rng: np.random.Generator, bits: int | None = None) -> CountRan
     n_neg = int(rng.choice([0, 0, 1, rng.integers(0, (1 << (bits - 1)) + 1)]))
     n_pos = int(rng.choice([1, most - n_neg, rng.integers(1, most - n_neg + 1)]))
     return CountRange(n_neg, n_pos, bits)
+
+
+def probabilistic(rng: np.random.Generator, neuron: Neuron) -> Neuron:
+    """The same with random firing, mostly from the usual register."""
+    taps = int(rng.choice([TAPS, TAPS, 0xB400, 0xE10000]))
+    lfsr = Lfsr(taps, int(rng.integers(1, 1 << taps.bit_length())))
+    return Neuron(CountRange(0, 1, 4), neuron.theta, neuron.v0, lfsr=lfsr)
 
 
 def random_network(seed: int, timesteps: int) -> Network:
@@ -106,6 +114,8 @@ def _random_layer(rng: np.random.Generator, name: str, nodes: list[Node]) -> Lay
     counts, rectified = random_counts(rng), bool(rng.random() < 0.4)
     theta_neg = rng.integers(0, 2 * theta, endpoint=True).astype(np.int32) if rng.random() < 0.3 else None
     neuron = Neuron(counts, theta, v0.astype(np.int32), rectified, theta_neg)
+    if rng.random() < 0.25:
+        neuron = probabilistic(rng, neuron)
     return Layer(name, shape, tuple(synapses), bias, neuron, rng.uniform(0.1, 2.0, shape[0]))
 
 

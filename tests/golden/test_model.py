@@ -72,6 +72,7 @@ def test_random_networks_reach_every_feature() -> None:
     assert any(neuron.counts.n_neg and neuron.counts.n_neg != neuron.counts.n_pos + 1 for neuron in neurons)
     assert any(neuron.theta_neg is not None and neuron.counts.n_neg for neuron in neurons)
     assert {neuron.counts.bits for neuron in neurons} == {4, 8}
+    assert len({neuron.lfsr.width for neuron in neurons if neuron.lfsr is not None}) == 3
 
 
 def one_neuron(

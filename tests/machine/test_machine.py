@@ -9,6 +9,7 @@ from polyspike.spec.instructions import (
     FIRE,
     HALT,
     OUTPUT,
+    RANDOM,
     RUN,
     SHAPE,
     SOURCE,
@@ -16,6 +17,7 @@ from polyspike.spec.instructions import (
     WINDOW,
     FireKind,
     PassMode,
+    RandomValue,
     encode,
     make,
 )
@@ -276,3 +278,34 @@ def test_host_accesses(machine):
     assert machine.read(Space.REGISTERS, events, 1).tolist() == [2]
     machine.write(Space.REGISTERS, 0, BY_NAME["COUNTERS_CLEAR"].address, [1])
     assert machine.read(Space.REGISTERS, events, 1).tolist() == [0]
+
+
+def test_random_firing_by_hand():
+    machine = Machine(TINY.replace(probabilistic=1))
+    # v is 1 + 2 * (2 * weight - 1), theta 10, and both numbers of every channel are 0x8000: a half.
+    machine.write(Space.SPIKES, 0, 0, [2])
+    write_row(machine, 0, [0, 1, 2, 3, 5, 6, 20, -1])
+    for channel in range(8):
+        write_params(machine, channel, 10, -1, 1)
+    # With the highest tap alone, a register of 16 bits turns, and comes back after each number.
+    values_ = {RandomValue.TAPS: 0x8000, RandomValue.FIRST: 0x8000}
+    values_ |= dict.fromkeys((RandomValue.PIXEL, RandomValue.ROW, RandomValue.TIMESTEP), 1 << 31)
+    jump = 1 << 31  # to where it is
+    machine.write(Space.PARAMS, 1, 1, [jump << 32 | 1])
+    code = [make(RANDOM, which=which, value=value) for which, value in values_.items()]
+    execute(machine, [*code, *program(shape={"timesteps": 2}, fire={"kind": FireKind.PROBABILISTIC})])
+    first, second = (int(machine.read(Space.SPIKES, 512 + 256 * t, 1)[0]) & 0xFFFFFFFF for t in range(2))
+    # v is -1, 3, 7, 11, 19, 23, 79, -5; at t = 0 more than 10 fires, at t = 1 more than 5 of what is left.
+    assert first == 0x01111000
+    assert second == 0x01110100
+
+
+def test_random_firing_is_refused_where_there_is_none(machine):
+    for channel in range(8):
+        write_params(machine, channel, 10, 0, 0)
+    with pytest.raises(DeviceError, match="configuration 'tiny' has no probabilistic neurons"):
+        execute(machine, program(fire={"kind": FireKind.PROBABILISTIC}))
+    with pytest.raises(DeviceError, match="configuration 'tiny' has no random value 0"):
+        execute(machine, [make(RANDOM, which=0, value=0)])
+    with pytest.raises(DeviceError, match="has no random value 5"):
+        execute(Machine(TINY.replace(probabilistic=1)), [make(RANDOM, which=5, value=0)])

@@ -11,9 +11,10 @@ from safetensors import safe_open
 
 from network.networks import changed, full_network
 from polyspike.cosim.random_networks import random_network, with_events
-from polyspike.network import Input, Layer, MaxPool, Network, load, save
+from polyspike.network import CountRange, Input, Layer, MaxPool, Network, load, save
 from polyspike.network.file import KIND, VERSION, content_digest, kind, read_tensors, to_header, write_tensors
 from polyspike.spec import FileFormatError, NetworkError, PolyspikeError
+from polyspike.spec.lfsr import TAPS, Lfsr
 
 
 def same_array(first: np.ndarray, second: np.ndarray) -> None:
@@ -47,6 +48,7 @@ def same_network(first: Network, second: Network) -> None:
                 if a.neuron.theta_neg is not None:
                     same_array(a.neuron.theta_neg, b.neuron.theta_neg)
                 same_array(a.neuron.v0, b.neuron.v0)
+                assert a.neuron.lfsr == b.neuron.lfsr
 
 
 @pytest.fixture
@@ -71,6 +73,14 @@ def test_events_keep_their_bins(tmp_path: Path) -> None:
     save(network, tmp_path / "a.psnn")
     assert load(tmp_path / "a.psnn").input.bins == network.timesteps == 3
     same_network(load(tmp_path / "a.psnn"), network)
+
+
+def test_random_firing_is_kept(tmp_path: Path) -> None:
+    network = changed(full_network(), "conv", neuron={"counts": CountRange(0, 1, 4), "lfsr": Lfsr(TAPS, 0xFFFFFFFF)})
+    save(network, tmp_path / "random.psnn")
+    same_network(network, load(tmp_path / "random.psnn"))
+    # Networks without it look in their files as they did before there was any.
+    assert "lfsr" not in json.dumps(to_header(full_network())[0])
 
 
 def test_views_of_larger_arrays_are_kept(tmp_path: Path) -> None:

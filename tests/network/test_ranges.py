@@ -52,7 +52,7 @@ def membranes(layer: Layer, channel: int, sums: tuple[int, ...]) -> list[int]:
     for each in sums:
         v += each
         seen.append(v)
-        if neuron is not None:
+        if neuron is not None and neuron.lfsr is None:
             theta = int(neuron.theta[channel])
             lowest = min(neuron.counts.n_neg, emitted) if neuron.rectified else neuron.counts.n_neg
             if neuron.theta_neg is not None and -neuron.theta_neg[channel] <= v < 0:
@@ -60,6 +60,11 @@ def membranes(layer: Layer, channel: int, sums: tuple[int, ...]) -> list[int]:
             count = min(max(v // theta, -lowest), neuron.counts.n_pos)
             v -= theta * count
             emitted += count
+    if neuron is not None and neuron.lfsr is not None:
+        # The worst that numbers can do: a spike wherever there may be one.
+        for _ in sums:
+            v -= int(neuron.theta[channel]) * (v > 0)
+            seen.append(v)
     return seen
 
 
@@ -122,7 +127,8 @@ def test_extreme_counts_reach_the_bounds_at_one_timestep(seed: int) -> None:
             high = v0 + step_sum(network, layer, position, driven(network, slopes, 1))
             low = v0 + step_sum(network, layer, position, driven(network, slopes, -1))
             assert bound.high[channel] == max(high, v0, 0)
-            assert bound.low[channel] == min(low, v0, 0)
+            random = layer.neuron is not None and layer.neuron.lfsr is not None
+            assert bound.low[channel] == min(low, v0, 0, 1 - layer.neuron.theta[channel] if random else 0)
             magnitudes = sum(int(np.abs(s).sum()) * network.counts(name).largest for name, s in slopes.items())
             assert bound.partial[channel] == magnitudes + abs(int(layer.bias[channel]))
             reached += 1

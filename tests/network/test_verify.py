@@ -9,6 +9,7 @@ import pytest
 from network.networks import changed, full_network
 from polyspike.network import CountRange, Network, verify
 from polyspike.spec import NetworkError
+from polyspike.spec.lfsr import TAPS, Lfsr
 
 FULL = full_network()
 
@@ -139,6 +140,7 @@ def with_value(array: np.ndarray, value: int) -> np.ndarray:
 WEIGHT = FULL["conv"].synapses[0].weight
 BIAS = FULL["conv"].bias
 THETA = FULL["conv"].neuron.theta
+RANDOM = {"counts": CountRange(0, 1, 4), "lfsr": Lfsr(TAPS, 1)}
 SCALE = FULL["conv"].scale
 
 
@@ -186,6 +188,14 @@ def test_synapses(changes: dict[str, object], message: str) -> None:
         ({"neuron": {"theta": -THETA}}, "every theta must be at least 1"),
         ({"neuron": {"theta_neg": -THETA}}, "every theta_neg must be at least 0"),
         ({"neuron": {"theta_neg": THETA[:3]}}, r"theta_neg must be int32 \[6\]"),
+        ({"neuron": {"lfsr": Lfsr(TAPS, 1)}}, "probabilistic neurons emit 0 or 1 spike"),
+        ({"neuron": RANDOM | {"rectified": True}}, "rectified is True"),
+        ({"neuron": RANDOM | {"counts": CountRange(0, 1, 8)}}, "with 4 bits"),
+        ({"neuron": RANDOM | {"theta_neg": THETA}}, "have no negative threshold"),
+        ({"neuron": RANDOM | {"lfsr": Lfsr(0x7FFF, 1)}}, "has 15 bits, but must have 16 to 32"),
+        ({"neuron": RANDOM | {"lfsr": Lfsr(1 << 32, 1)}}, "has 33 bits, but must have 16 to 32"),
+        ({"neuron": RANDOM | {"lfsr": Lfsr(TAPS, 0)}}, "the seed of its random numbers is 0, not from 1 to 4294967295"),
+        ({"neuron": RANDOM | {"lfsr": Lfsr(0xB400, 0x10000)}}, "is 65536, not from 1 to 65535"),
     ],
 )
 def test_layers(changes: dict[str, object], message: str) -> None:

@@ -80,6 +80,7 @@ def test_a_broken_invariant_names_field_value_and_range(field: str, value: objec
         ("fabric_lanes", (0, 16)),
         ("unpacker", (0, 1)),
         ("negative_threshold", (0, 1)),
+        ("probabilistic", (0, 1)),
     ],
 )
 def test_the_ends_of_every_range_are_legal(field: str, values: tuple[int, ...]) -> None:
@@ -146,6 +147,7 @@ OTHER = {
     "fabric_lanes": 3,
     "unpacker": 0,
     "negative_threshold": 1,
+    "probabilistic": 1,
 }
 
 

@@ -38,6 +38,7 @@ def test_opcodes_are_those_of_the_formats() -> None:
         4: "OUTPUT",
         5: "SHAPE",
         6: "FIRE",
+        8: "RANDOM",
         7: "RUN",
     }
 
@@ -93,7 +94,7 @@ def test_all_fields_must_be_given() -> None:
         make(RUN, count=1)
 
 
-@pytest.mark.parametrize("opcode", range(8, 16))
+@pytest.mark.parametrize("opcode", range(9, 16))
 def test_unknown_opcodes_are_refused(opcode: int) -> None:
     with pytest.raises(FileFormatError, match=f"instruction word 0x0*[0-9a-f]+ has the unknown opcode {opcode}$"):
         decode(0xAB0 | opcode)

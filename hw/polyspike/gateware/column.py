@@ -13,6 +13,7 @@ from .fetch import Fetch
 from .fire import Fire
 from .gather import Gather
 from .lanes import Lanes
+from .probabilistic import Probabilistic, tell
 
 #: Positions that wait in a column, so that one which is slow does not keep the others from theirs.
 _ITEMS = 4
@@ -62,7 +63,14 @@ class Column(wiring.Component):
         m.submodules.arriving = arriving = Buffer(layouts.item(self.configuration))
         m.submodules.leaving = leaving = Buffer(layouts.spike_write(self.configuration))
         connect(m, flipped(self.item), arriving.i)
-        connect(m, fire.words, leaving.i)
+        words, tag = fire.words, fetch.tag
+        if self.configuration.probabilistic:
+            m.submodules.probabilistic = unit = Probabilistic(self.configuration)
+            connect(m, layer, unit.layer)
+            connect(m, fire.words, unit.i)
+            m.d.comb += [unit.write.eq(self.write), unit.write_enable.eq(self.write_params)]
+            words, tag = unit.o, tell(m, unit, fetch.tag, fetch.item.p.random)
+        connect(m, words, leaving.i)
         connect(m, leaving.o, flipped(self.words))
         items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
         m.submodules.items = items
@@ -82,9 +90,9 @@ class Column(wiring.Component):
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
         m.d.comb += [
-            tags.w_data.eq(fetch.tag.p),
-            tags.w_en.eq(fetch.tag.valid),
-            fetch.tag.ready.eq(tags.w_rdy),
+            tags.w_data.eq(tag.p),
+            tags.w_en.eq(tag.valid),
+            tag.ready.eq(tags.w_rdy),
             fire.tag.p.eq(tags.r_data),
             fire.tag.valid.eq(tags.r_rdy),
             tags.r_en.eq(fire.tag.ready),
@@ -94,7 +102,10 @@ class Column(wiring.Component):
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
         nothing_in_front = ~arriving.o.valid & (items.level == 0) & ~fetch.working
-        m.d.comb += self.idle.eq(nothing_in_front & (under_way == 0) & fire.empty & ~leaving.o.valid)
+        nothing_left = nothing_in_front & (under_way == 0) & fire.empty & ~leaving.o.valid
+        if self.configuration.probabilistic:
+            nothing_left = nothing_left & unit.idle
+        m.d.comb += self.idle.eq(nothing_left)
 
         # In registers first, and counted a cycle later.
         waiting, adding, idle, port = Signal(), Signal(), Signal(), Signal()

@@ -14,6 +14,7 @@ from .compact_fire import CompactFire
 from .compact_gather import CompactGather
 from .compact_lanes import CompactLanes
 from .fetch import Walk
+from .probabilistic import Probabilistic, tell
 
 
 class CompactColumn(wiring.Component):
@@ -53,16 +54,24 @@ class CompactColumn(wiring.Component):
         connect(m, gather.request, flipped(self.request))
         connect(m, gather.event, lanes.event)
         connect(m, lanes.sums, fire.sums)
-        connect(m, fire.words, flipped(self.words))
+        words, entering = fire.words, walk.tag
+        if self.configuration.probabilistic:
+            m.submodules.probabilistic = unit = Probabilistic(self.configuration)
+            connect(m, layer, unit.layer)
+            connect(m, fire.words, unit.i)
+            m.d.comb += [unit.write.eq(self.write), unit.write_enable.eq(self.write_params)]
+            words, entering = unit.o, tell(m, unit, walk.tag, walk.item.p.random)
+        connect(m, words, flipped(self.words))
         m.d.comb += [gather.word.eq(self.word), self.hold.eq(gather.hold)]
 
         # The sum that is being fired has its tag at the fire unit, the one that is being added up behind it.
-        tags = [fire.tag, stream.Signature(layouts.tag(self.configuration)).create(path=("tag",)), walk.tag]
+        tags = [fire.tag, stream.Signature(layouts.tag(self.configuration)).create(path=("tag",)), entering]
         for into, source in itertools.pairwise(tags):
             m.d.comb += source.ready.eq(~into.valid | into.ready)
             with m.If(source.ready):
                 m.d.sync += [into.valid.eq(source.valid), into.payload.eq(source.payload)]
-        m.d.comb += self.idle.eq(~walk.working & ~tags[0].valid & ~tags[1].valid)
+        idle = ~walk.working & ~tags[0].valid & ~tags[1].valid
+        m.d.comb += self.idle.eq(idle & unit.idle if self.configuration.probabilistic else idle)
 
         waiting = gather.event.valid & ~gather.event.ready
         adding = gather.event.valid & gather.event.ready & gather.event.p.add

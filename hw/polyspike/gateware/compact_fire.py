@@ -163,7 +163,7 @@ class CompactFire(wiring.Component):
             m.d.comb += shifted[28:32].eq(newcomer)
         last_nibble = nibble == Mux(spikes, fire.wide, 7)
         last_lane = lane == lanes - 1
-        complete = Mux(spikes, last_lane, lane[0]) & ((fire.kind != FireKind.MEMBRANE) | tag.last)
+        complete = Mux(spikes, last_lane, lane[0]) & (layouts.steadily(fire, configuration) | tag.last)
         m.d.comb += [
             self.words.p.address.eq(tag.output + Mux(spikes, 0, lane >> 1)),
             self.words.p.data.eq(word),

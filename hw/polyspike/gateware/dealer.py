@@ -1,13 +1,14 @@
 """Dealing the output positions of a layer to the columns."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from polyspike.spec import Configuration
-from polyspike.spec.instructions import PASS_SLOTS
+from polyspike.spec.instructions import PASS_SLOTS, FireKind
 
 from . import layouts
+from .jump import Jump
 
 
 class Dealer(wiring.Component):
@@ -17,7 +18,8 @@ class Dealer(wiring.Component):
     position waits until all columns it is for have room for it. Addresses are kept by additions. A single column sees
     the walk itself; several have a register each, so that they need not take a position at the same time.
 
-    Rate: a position in two cycles. Latency: 3 cycles from `start` to the first item, 1 to a single column.
+    Rate: a position in two cycles, in 35 where numbers are drawn for it. Latency: 3 cycles from `start` to the first
+    item, 1 to a single column.
 
     Members
     -------
@@ -48,6 +50,7 @@ class Dealer(wiring.Component):
         walks = list(zip(at.window, layouts.passes(layer), strict=True))
         lines = [Signal(address, name=f"line{slot}") for slot in range(PASS_SLOTS)]
         walking = Signal()
+        last_x, last_y, last_tile = Signal(), Signal(), Signal()
         y, x = Signal(10), Signal(10)
         output_line = Signal(address)
         first_tile = Signal(11)
@@ -57,17 +60,20 @@ class Dealer(wiring.Component):
         groups = Signal(5)  # tiles that are worked on side by side
         position_log2 = layer.extent.position_log2
         deal = Signal()
+        on = walking & ~deal
+        if self.configuration.probabilistic:
+            on = on & ~self._jumping(m, at.random, deal, last_x, last_y)
         if columns == 1:
             # The walk goes on in the cycle after the column has taken it.
             m.d.sync += deal.eq(self.item0.valid & self.item0.ready)
-            m.d.comb += [members.eq(1), groups.eq(1), self.item0.valid.eq(walking & ~deal)]
+            m.d.comb += [members.eq(1), groups.eq(1), self.item0.valid.eq(on)]
             m.d.comb += [self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
         else:
             m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
             # Deal when every column that this position is for has room. Every register of the walk goes on by `deal`,
             # so it is one itself: what it says was found in the cycle before, in which the position was there already.
             room = Signal(columns)
-            m.d.sync += deal.eq(walking & ~deal & room.all())
+            m.d.sync += deal.eq(on & room.all())
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
                 is_mine, mine = Signal(name=f"is_mine{column}"), Signal(name=f"mine{column}")
@@ -84,7 +90,6 @@ class Dealer(wiring.Component):
 
         # Go on to the next pixel, the next row or the next tile.
         # (What is known of a position is in registers, a cycle after the position; none is dealt in that cycle.)
-        last_x, last_y, last_tile = Signal(), Signal(), Signal()
         m.d.sync += [
             last_x.eq(x + 1 == layer.extent.width),
             last_y.eq(y + 1 == layer.extent.height),
@@ -121,3 +126,20 @@ class Dealer(wiring.Component):
         with m.If(self.start):
             m.d.sync += walking.eq(1)
         return m
+
+    def _jumping(self, m: Module, random: Signal, deal: Signal, last_x: Signal, last_y: Signal) -> Value:
+        """Add what keeps `random`, and return when it is not known yet what it is at the next position."""
+        layer, begin = self.layer, Signal()
+        m.submodules.jump = jump = Jump()
+        m.d.sync += begin.eq((self.start | deal) & (layer.fire.kind == FireKind.PROBABILISTIC))
+        m.d.comb += [
+            jump.start.eq(begin),
+            jump.taps.eq(layer.random.taps),
+            jump.state.eq(random),
+            jump.jump.eq(Mux(last_x, layer.random.row, layer.random.pixel)),
+        ]
+        with m.If(deal):
+            m.d.sync += random.eq(jump.result)
+        with m.If(self.start | (deal & last_x & last_y)):
+            m.d.sync += random.eq(layer.random.first)
+        return begin | jump.busy

@@ -149,7 +149,10 @@ class Walk(wiring.Component):
         # Output address: the tile's words start at a whole or half word of the pixel.
         output = item.output + output_offset
         tile_bits = item.tile * (lanes * 4)  # 4 bits a count
-        with m.If(layer.fire.kind == FireKind.SPIKE):
+        counts = layer.fire.kind == FireKind.SPIKE
+        if self.configuration.probabilistic:
+            counts = counts | (layer.fire.kind == FireKind.PROBABILISTIC)
+        with m.If(counts):
             with m.If(layer.fire.wide):
                 m.d.comb += self.tag.p.output.eq(output + (tile_bits >> 5))
             with m.Else():
@@ -239,7 +242,7 @@ class Walk(wiring.Component):
             m.d.sync += [time.eq(time + 1), started.eq(0)]
             for each, described in zip(time_offset, layouts.passes(layer), strict=True):
                 m.d.sync += each.eq(each + described.source.time_pitch)
-            with m.If(layer.fire.kind != FireKind.MEMBRANE):
+            with m.If(layouts.steadily(layer.fire, self.configuration)):
                 m.d.sync += output_offset.eq(output_offset + layer.output.time_pitch)
         with m.If(end_item):
             m.d.sync += working.eq(0)

@@ -243,7 +243,7 @@ class Fire(wiring.Component):
             m.d.comb += packed.eq(Cat(word, newcomers4)[4 * width :])
         complete = (filled + 1 == per_word) | out.end
         # Membranes are written after the last timestep only.
-        wanted = (self.fire.kind != FireKind.MEMBRANE) | out.last
+        wanted = layouts.steadily(self.fire, configuration) | out.last
         emit = out.valid & complete & wanted
         half = spikes & ~wide & (lanes < 16)
         # Words wait in a queue; while it may fill up, nothing moves.

@@ -19,8 +19,11 @@ from polyspike.spec.instructions import (
     SOURCE,
     WEIGHTS,
     WINDOW,
+    FireKind,
     Format,
+    RandomValue,
 )
+from polyspike.spec.lfsr import WIDTH
 
 #: A window's position inside its source; signed, because padding hangs over the border. See `spec.instructions`.
 COORDINATE = signed(COORDINATE_BITS)
@@ -105,7 +108,18 @@ def layer(configuration: Configuration) -> wiring.Signature:
             "extent": Out(descriptor(SHAPE, configuration)),
             "fire": Out(descriptor(FIRE, configuration)),
         }
+        | ({"random": Out(RANDOM_VALUES)} if configuration.probabilistic else {})
     )
+
+
+#: What RANDOM sets.
+RANDOM_VALUES = wiring.Signature({value.name.lower(): Out(WIDTH) for value in RandomValue})
+
+
+def steadily(fire: Any, configuration: Configuration) -> Value:
+    """Return whether a layer's results leave the fire unit at every timestep, not after the last one only."""
+    every: Value = fire.kind != FireKind.MEMBRANE
+    return every & (fire.kind != FireKind.PROBABILISTIC) if configuration.probabilistic else every
 
 
 def passes(layer: Any) -> list[Any]:
@@ -122,7 +136,10 @@ def select(m: Module, slots: list[Any], slot: Value, name: str, domain: str = "c
 
 
 def item(configuration: Configuration) -> data.StructLayout:
-    """Return the layout of one output position of one tile: what a column needs to know to work on it."""
+    """Return the layout of one output position of one tile: what a column needs to know to work on it.
+
+    `random` is the state before the position's first draw of channel 0.
+    """
     address = address_bits(configuration)
     window = data.StructLayout({"origin": address, "y": COORDINATE, "x": COORDINATE, "row": row_bits(configuration)})
     return data.StructLayout(
@@ -132,7 +149,13 @@ def item(configuration: Configuration) -> data.StructLayout:
             "params": channel_bits(configuration),
             "tile": 10,
         }
+        | ({"random": WIDTH} if configuration.probabilistic else {})
     )
+
+
+def position(configuration: Configuration) -> data.StructLayout:
+    """Return the layout of what random firing needs to know of a position of a tile."""
+    return data.StructLayout({"params": channel_bits(configuration), "upper": 1, "random": WIDTH})
 
 
 def fetched(configuration: Configuration) -> data.StructLayout:

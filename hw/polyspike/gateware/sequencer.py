@@ -14,6 +14,7 @@ from polyspike.spec.instructions import (
     OPCODE_BITS,
     OUTPUT,
     PASS_SLOTS,
+    RANDOM,
     RUN,
     SHAPE,
     SOURCE,
@@ -21,6 +22,7 @@ from polyspike.spec.instructions import (
     WINDOW,
     Format,
     PassMode,
+    RandomValue,
 )
 
 from . import layouts
@@ -144,6 +146,12 @@ class Sequencer(wiring.Component):
                     for format, register in ((OUTPUT, "output"), (SHAPE, "extent"), (FIRE, "fire")):
                         with m.Case(format.opcode):
                             m.d.sync += load(format, getattr(self.layer, register))
+                    if self.configuration.probabilistic:
+                        with m.Case(RANDOM.opcode):
+                            random = data.View(layouts.instruction(RANDOM), word[: layouts.instruction(RANDOM).size])
+                            for which in RandomValue:
+                                with m.If(random.which == which):
+                                    m.d.sync += getattr(self.layer.random, which.name.lower()).eq(random.value)
                     with m.Case(RUN.opcode):
                         m.next = "SETUP"
                     with m.Case(HALT.opcode):

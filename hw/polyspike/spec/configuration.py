@@ -26,7 +26,7 @@ ADDRESS_BITS = 16
 
 #: What only some conversion methods need of the fire units. Where it is not there it costs nothing, and so it is not
 #: mentioned: neither in files nor in the digest.
-FEATURES = ("negative_threshold",)
+FEATURES = ("negative_threshold", "probabilistic")
 
 
 def _is_power_of_two(value: int) -> bool:
@@ -79,6 +79,8 @@ class Configuration:
     unpacker: int = 1
     #: Whether a neuron's negative threshold may be another one than 0, 1 or 0.
     negative_threshold: int = 0
+    #: Whether there are probabilistic neurons, 1 or 0.
+    probabilistic: int = 0
 
     def __post_init__(self) -> None:
         def need(condition: bool, field: str, right: str) -> None:

@@ -1,8 +1,9 @@
 """The instruction set: 64-bit words, an opcode in the lowest bits and fields above it.
 
 A program is straight-line code. `SOURCE`, `WINDOW` and `WEIGHTS` describe one *pass* (one source of events) of the
-layer to come, `OUTPUT`, `SHAPE` and `FIRE` the layer itself; descriptors keep their values until they are written
-again. `RUN` executes the layer and ends when its last word is in the spike memory. `HALT` ends the program.
+layer to come, `OUTPUT`, `SHAPE` and `FIRE` the layer itself, `RANDOM` what its random numbers depend on; all of them
+keep their values until they are written again. `RUN` executes the layer and ends when its last word is in the spike
+memory. `HALT` ends the program.
 
 What `RUN` does, as a loop nest (`L` lanes, `M` columns, `G = M >> position_log2` groups of `P = 1 << position_log2`
 columns; a group works on one output tile of `L` channels, the columns of a group on different positions)::
@@ -50,8 +51,18 @@ counts channels):
             while -theta_neg <= v < 0, where there is a negative threshold.
 `MEMBRANE`  v = (v0 if t == 0 else v) + sum + bias; v is written as 32-bit values after the last timestep.
 `RAW`       the sum itself is written as 32-bit values at every timestep; no parameters.
+`PROBABILISTIC`
+            v = (v0 if t == 0 else v) + sum + bias. After the last timestep all of them are fired, one after the other:
+            s = 1 if v > 0 and v * 2^16 > r * theta * (timesteps - t), else 0; v -= theta * s; s is written, with 4
+            bits. Configurations that have probabilistic neurons only.
 
-Output words of a tile: SPIKE writes `L * B / 64` words (half a word where L * B = 32) at word offset
+The numbers r of a PROBABILISTIC layer come from a register that `polyspike.spec.lfsr` describes, with the taps TAPS of
+`RANDOM`. Its state before the draw of channel 0 at t = 0 of the first position (y = x = 0) is FIRST. Jumps lead from
+there to the next pixel (PIXEL), from the last pixel of a row to the first one of the next row (ROW), from one timestep
+to the next (TIMESTEP), and to the first channel of a tile (in the parameters of that channel, `params` being a multiple
+of L); the channels of a tile draw one after the other.
+
+Output words of a tile: SPIKE and PROBABILISTIC write `L * B / 64` words (half a word where L * B = 32) at word offset
 `tile * L * B / 64`; MEMBRANE and RAW write L / 2 words at offset `tile * L / 2`. The address of a position is
 `base + t * time_pitch + y * row_pitch + x * pixel_pitch` plus that offset (MEMBRANE uses t = 0).
 """
@@ -87,6 +98,21 @@ class FireKind(enum.IntEnum):
     SPIKE = 0
     MEMBRANE = 1
     RAW = 2
+    PROBABILISTIC = 3
+
+
+#: The fire kinds of every configuration.
+COMMON_FIRES = (FireKind.SPIKE, FireKind.MEMBRANE, FireKind.RAW)
+
+
+class RandomValue(enum.IntEnum):
+    """What RANDOM sets. See the module's description."""
+
+    TAPS = 0
+    FIRST = 1
+    PIXEL = 2
+    ROW = 3
+    TIMESTEP = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,10 +241,16 @@ FIRE = Format(
     ),
 )
 RUN = Format("RUN", 7, "Execute the layer that the descriptors describe, and wait until it is done.", ())
+RANDOM = Format(
+    "RANDOM",
+    8,
+    "One of the values that random numbers depend on; configurations with probabilistic neurons only.",
+    (Field("which", 3, "RandomValue"), Field("value", 32, "the register's taps, a state, or a jump")),
+)
 HALT = Format("HALT", 0, "End the program.", ())
 
 #: Every instruction, by opcode.
-FORMATS = {f.opcode: f for f in (HALT, SOURCE, WINDOW, WEIGHTS, OUTPUT, SHAPE, FIRE, RUN)}
+FORMATS = {f.opcode: f for f in (HALT, SOURCE, WINDOW, WEIGHTS, OUTPUT, SHAPE, FIRE, RUN, RANDOM)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +267,8 @@ class Instruction:
                 return f"mode={PassMode(value).name}"
             if field.name == "kind":
                 return f"kind={FireKind(value).name}"
+            if field.name == "which":
+                return f"which={RandomValue(value).name}"
             return f"{field.name}={value}"
 
         return " ".join([f"{self.format.name:8}", *(show(field) for field in self.format.fields)]).rstrip()

@@ -9,7 +9,8 @@ WEIGHTS   Address = row * lanes / 8 + part; weight of lane 8 * part + k in byte 
           columns in the column mask.
 PARAMS    Address = 2 * channel + part, the channel counted within the column. Part 0: bias in bits 63..32 (signed),
           theta in bits 31..0. Part 1: initial potential v0 in bits 31..0 (signed), negative threshold theta_neg in bits
-          63..32 (configurations that have one; elsewhere it is 0). Goes to all columns in the mask.
+          63..32 (configurations that have one; elsewhere it is 0). In a PROBABILISTIC layer those bits of a tile's
+          first channel are the jump there from channel 0; see `polyspike.spec.lfsr`. Goes to all columns in the mask.
 PROGRAM   Address = instruction index.
 REGISTERS See `registers`.
 INPUT     The spike memory, written through the unpacker (configurations that have one). The payload is a stream of

@@ -18,7 +18,7 @@ from polyspike.driver.device import Counters
 from polyspike.driver.ports import Connection, MemoryPort, Traffic, Words
 from polyspike.driver.word_device import read_counters
 from polyspike.spec import Configuration, DeviceError
-from polyspike.spec.instructions import FireKind, PassMode, decode
+from polyspike.spec.instructions import COMMON_FIRES, FireKind, PassMode, decode
 from polyspike.spec.memory import Space
 
 #: A value of each axis of a group, in the order of its axes.
@@ -72,7 +72,7 @@ class Group:
 
 _HARDWARE = ("compact", "columns")
 _MODES = tuple(mode.name for mode in PassMode)
-_KINDS = tuple(kind.name for kind in FireKind)
+_KINDS = tuple(kind.name for kind in COMMON_FIRES)
 _COUNTS = ("4 unsigned", "4 signed", "8 unsigned", "8 signed")
 _TIMES = ("1", "2", "3 or more")
 

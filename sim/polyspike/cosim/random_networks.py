@@ -13,7 +13,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse, membrane_ranges, verify
+from polyspike.network import (
+    CountRange,
+    Input,
+    Layer,
+    MaxPool,
+    Network,
+    Neuron,
+    Node,
+    Synapse,
+    membrane_range,
+    membrane_ranges,
+    verify,
+)
+from polyspike.spec.lfsr import TAPS, Lfsr
 
 #: Width of the accumulator that every network fits.
 MEMBRANE_BITS = 24
@@ -86,6 +99,28 @@ def with_events(network: Network) -> Network:
     channels = node.image[0]
     events = dataclasses.replace(node, bins=network.timesteps, mean=(0.0,) * channels, std=(1.0,) * channels)
     return verify(network.replace(nodes=(events, *network.nodes[1:])))
+
+
+def with_random_firing(network: Network, seed: int) -> Network:
+    """Return a network most of whose neurons are probabilistic, as far as what they add up fits the accumulator."""
+    rng = np.random.default_rng([seed, 3])
+    for index, node in enumerate(network.nodes):
+        if not isinstance(node, Layer) or node.neuron is None or rng.random() < 0.2:
+            continue
+        channels = node.shape[0]
+        taps = int(rng.choice([TAPS, TAPS, 0xB400, 0xE10000]))
+        lfsr = Lfsr(taps, int(rng.integers(1, 1 << taps.bit_length())))
+        ones = np.ones(channels, np.int32)
+        neuron = Neuron(CountRange(0, 1, 4), ones, 0 * ones, lfsr=lfsr)
+        high = membrane_range(network, dataclasses.replace(node, neuron=neuron, bias=0 * ones)).high
+        theta = (high * rng.uniform(0.02, 0.5, channels) / network.timesteps).astype(np.int32).clip(1, 1 << 18)
+        v0 = theta // 2 if rng.random() < 0.5 else rng.integers(-theta, theta, endpoint=True)
+        bias = rng.integers(-theta // 2, theta // 2, endpoint=True).astype(np.int32)
+        neuron = dataclasses.replace(neuron, theta=theta, v0=v0.astype(np.int32))
+        changed = dataclasses.replace(node, neuron=neuron, bias=bias)
+        if membrane_range(network, changed).bits().max() <= MEMBRANE_BITS:
+            network = network.replace(nodes=(*network.nodes[:index], changed, *network.nodes[index + 1 :]))
+    return verify(network)
 
 
 def _sound(build: Callable[[int], Network]) -> Network:

@@ -18,8 +18,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from polyspike.network import CountRange, Input, Layer, MaxPool, MembraneRange, Network, membrane_ranges, verify
+from polyspike.network import (
+    CountRange,
+    Input,
+    Layer,
+    MaxPool,
+    MembraneRange,
+    Network,
+    draws,
+    membrane_ranges,
+    verify,
+)
 from polyspike.spec import InputError, NetworkError
+from polyspike.spec.lfsr import DRAW_BITS
 
 #: Integers up to this magnitude are exact in float32.
 FLOAT32_EXACT = 1 << 24
@@ -207,6 +218,9 @@ class _LayerModel:
             self.v0 = self._per_channel(layer.neuron.v0)
             theta_neg = layer.neuron.theta_neg
             self.theta_neg = None if theta_neg is None else self._per_channel(theta_neg)
+            if layer.neuron.lfsr is not None:
+                numbers = draws(layer.neuron.lfsr, layer.shape, network.timesteps)
+                self.draws = torch.from_numpy(numbers.astype(np.int64))
 
     def _per_channel(self, values: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(values.copy()).to(self.dtype)[:, None, None]
@@ -224,6 +238,8 @@ class _LayerModel:
         if self.layer.neuron is None:
             return sum(inputs[1:], start=inputs[0]).to(torch.int32)
         neuron = self.layer.neuron
+        if neuron.lfsr is not None:
+            return self._fire_at_random(sum(inputs, start=self.v0))
         membrane = self.v0.expand_as(inputs[0])
         emitted = torch.zeros_like(inputs[0])
         spikes = []
@@ -235,6 +251,16 @@ class _LayerModel:
             membrane = membrane - self.theta * count
             emitted = emitted + count
             spikes.append(count.float())
+        return torch.stack(spikes, dim=1)
+
+    def _fire_at_random(self, membrane: Tensor) -> Tensor:
+        """Return counts [n, T, C, H, W] for membranes [n, C, H, W] in which all timesteps are added up."""
+        left, theta = membrane.to(torch.int64), self.theta.to(torch.int64)
+        spikes = []
+        for t, numbers in enumerate(self.draws):
+            fires = (left > 0) & (left << DRAW_BITS > numbers * theta * (len(self.draws) - t))
+            left = left - theta * fires
+            spikes.append(fires.float())
         return torch.stack(spikes, dim=1)
 
     def _convolve(self, counts: Tensor, index: int) -> Tensor:

@@ -5,7 +5,7 @@ vectorized, which is the same as one after the other because no RUN may read a w
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from polyspike.spec.instructions import (
     HALT,
     OUTPUT,
     PASS_SLOTS,
+    RANDOM,
     RUN,
     SHAPE,
     SOURCE,
@@ -24,8 +25,10 @@ from polyspike.spec.instructions import (
     WINDOW,
     FireKind,
     PassMode,
+    RandomValue,
     decode,
 )
+from polyspike.spec.lfsr import DRAW_BITS, advance, step
 from polyspike.spec.memory import READABLE, Space, depth
 from polyspike.spec.registers import MAGIC, REGISTERS, InputLayout
 
@@ -81,7 +84,8 @@ class Machine:
         self.theta = np.zeros((c.columns, c.param_depth), np.int64)
         self.bias = np.zeros((c.columns, c.param_depth), np.int64)
         self.v0 = np.zeros((c.columns, c.param_depth), np.int64)
-        self.theta_neg = np.zeros((c.columns, c.param_depth), np.int64)
+        #: negative thresholds, or jumps of random numbers
+        self.fourth = np.zeros((c.columns, c.param_depth), np.int64)
         self.program = np.zeros(c.program_depth, np.uint64)
         #: What each column has done since the counters were cleared.
         self.columns = [ColumnCounters() for _ in range(c.columns)]
@@ -89,6 +93,7 @@ class Machine:
         self.settings = {"UART_DIVISOR": 0, "INPUT_LAYOUT": 0}
         #: Least cycles the runs could have taken: in each, the events of the busiest column.
         self.cycles = 0
+        self._random: dict[RandomValue, int] = {}
         self._single: dict[str, Descriptor] = {}
         self._slots: list[dict[str, Descriptor]] = [{} for _ in range(PASS_SLOTS)]
 
@@ -125,8 +130,8 @@ class Machine:
                     halves = np.array([word], "<u8").view("<i4")
                     if at % 2:
                         self.v0[column, at // 2] = halves[0]
-                        if self.configuration.negative_threshold:
-                            self.theta_neg[column, at // 2] = int(halves[1]) & 0xFFFFFFFF
+                        if self.configuration.negative_threshold or self.configuration.probabilistic:
+                            self.fourth[column, at // 2] = int(halves[1]) & 0xFFFFFFFF
                     else:
                         self.theta[column, at // 2] = int(halves[0]) & 0xFFFFFFFF
                         self.bias[column, at // 2] = halves[1]
@@ -166,6 +171,11 @@ class Machine:
                 self._run()
             elif instruction.format in (SOURCE, WINDOW, WEIGHTS):
                 self._slots[instruction.values["slot"]][instruction.format.name] = instruction.values
+            elif instruction.format is RANDOM:
+                which = instruction.values["which"]
+                if not c.probabilistic or which not in tuple(RandomValue):
+                    raise DeviceError(f"configuration {c.name!r} has no random value {which}")
+                self._random[RandomValue(which)] = instruction.values["value"]
             else:
                 self._single[instruction.format.name] = instruction.values
 
@@ -250,10 +260,10 @@ class Machine:
         fire, shape = self._single[FIRE.name], self._single[SHAPE.name]
         kind = FireKind(fire["kind"])
         channels = (fire["params"] + round_ * c.lanes + np.arange(c.lanes)) & _ADDRESS_MASK & (c.param_depth - 1)
-        theta, bias, v0, theta_neg = (
-            values[column, channels] for values in (self.theta, self.bias, self.v0, self.theta_neg)
-        )
-        if kind is FireKind.SPIKE and (theta == 0).any():
+        theta, bias, v0, fourth = (values[column, channels] for values in (self.theta, self.bias, self.v0, self.fourth))
+        if kind is FireKind.PROBABILISTIC and not c.probabilistic:
+            raise DeviceError(f"configuration {c.name!r} has no probabilistic neurons")
+        if kind in (FireKind.SPIKE, FireKind.PROBABILISTIC) and (theta == 0).any():
             raise DeviceError(f"column {column}: a threshold of tile {tile} is 0; parameters were not written")
         membrane = np.broadcast_to(v0, (len(y), c.lanes)).copy()
         emitted = np.zeros_like(membrane)
@@ -263,17 +273,41 @@ class Machine:
                 self._store_values(total, tile, y, x, t, pending)
                 continue
             membrane = self._check(membrane + total + bias)
-            if kind is FireKind.MEMBRANE:
+            if kind is not FireKind.SPIKE:
                 continue
             self._check(membrane + fire["n_neg"] * theta)
             low = np.minimum(fire["n_neg"], emitted) if fire["rectified"] else fire["n_neg"]
-            low = np.where(membrane < -theta_neg, low, 0)
+            if c.negative_threshold:
+                low = np.where(membrane < -fourth, low, 0)
             counts = np.clip(membrane // theta, -low, fire["n_pos"])
             membrane = membrane - theta * counts
             emitted = emitted + counts
             self._store_counts(counts, 8 if fire["wide"] else 4, tile, y, x, t, pending)
         if kind is FireKind.MEMBRANE:
             self._store_values(membrane, tile, y, x, 0, pending)
+        if kind is FireKind.PROBABILISTIC:
+            for t, numbers in enumerate(self._draws(int(fourth[0]), y, x)):
+                fires = (membrane > 0) & (membrane << DRAW_BITS > numbers * theta * (shape["timesteps"] - t))
+                membrane = self._check(membrane - theta * fires)
+                self._store_counts(fires.astype(np.int64), 4, tile, y, x, t, pending)
+
+    def _draws(self, tile_jump: int, y: Integers, x: Integers) -> Iterator[Integers]:
+        """Yield the random numbers of a tile at some positions for each timestep, int64 [positions, lanes]."""
+        shape, taps = self._single[SHAPE.name], self._random[RandomValue.TAPS]
+        starts, state = {}, self._random[RandomValue.FIRST]
+        for row, pixel in np.ndindex(shape["height"], shape["width"]):
+            starts[row, pixel] = advance(state, tile_jump, taps)
+            last = pixel == shape["width"] - 1
+            state = advance(state, self._random[RandomValue.ROW if last else RandomValue.PIXEL], taps)
+        states = np.array([starts[row, pixel] for row, pixel in zip(y, x, strict=True)])
+        for _ in range(shape["timesteps"]):
+            numbers = np.zeros((len(y), self.configuration.lanes), np.int64)
+            going = states
+            for lane, bit in np.ndindex(self.configuration.lanes, DRAW_BITS):
+                numbers[:, lane] |= (going & 1) << bit
+                going = step(going, taps)
+            yield numbers
+            states = advance(states, self._random[RandomValue.TIMESTEP], taps)
 
     def _sum(self, column: int, round_: int, tile: int, y: Integers, x: Integers, t: int) -> Integers:
         """Return the sums of all passes for one timestep, int64 [positions, lanes]."""

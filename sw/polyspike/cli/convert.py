@@ -40,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--neuron",
-        choices=("pmsm", "ecl", "qcfs", "if"),
+        choices=("pmsm", "ecl", "qcfs", "if", "tpp"),
         default="pmsm",
-        help="conversion method: polarity multi-spike, dual-threshold, or integrate-and-fire neurons (default: pmsm)",
+        help="conversion method: polarity multi-spike, dual-threshold, integrate-and-fire, or two-phase probabilistic "
+        "neurons (default: pmsm)",
     )
     parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        help="how each layer's range is chosen (default: entropy with pmsm, mse with ecl and qcfs, percentile with if)",
+        help="how each layer's range is chosen (default: entropy with pmsm, percentile with if, mse with others)",
     )
     parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument(

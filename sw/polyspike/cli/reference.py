@@ -59,7 +59,11 @@ def instruction_set() -> str:
             rows.append((f"`{field.name}`", bits, str(field.width), values, field.doc))
         headings = ("field", "bits", "width", "values", "meaning")
         parts += [f"### {each.name}", each.doc, markdown(headings, rows, left=5)]
-    for name, enumeration in (("Pass modes", instructions.PassMode), ("Fire kinds", instructions.FireKind)):
+    for name, enumeration in (
+        ("Pass modes", instructions.PassMode),
+        ("Fire kinds", instructions.FireKind),
+        ("Random values", instructions.RandomValue),
+    ):
         members = [(f"`{member.name}`", str(member.value)) for member in enumeration]
         parts += [f"## {name}", markdown(("name", "value"), members)]
     parts.append(

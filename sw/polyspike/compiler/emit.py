@@ -10,6 +10,7 @@ from polyspike.spec.configuration import ADDRESS_BITS
 from polyspike.spec.instructions import (
     FIRE,
     OUTPUT,
+    RANDOM,
     RUN,
     SHAPE,
     SOURCE,
@@ -280,5 +281,9 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
             rectified=int(spiking and neuron is not None and neuron.rectified),
         )
     )
+    if task.kind is FireKind.PROBABILISTIC:
+        assert isinstance(task.node, Layer)
+        for which, value in lowering.random_values(task.node, launch.rows, launch.pixels).items():
+            code.append(make(RANDOM, which=which, value=value))
     code.append(make(RUN))
     return code

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from polyspike.network import Input, Layer, MaxPool, Network, Node, Synapse
 from polyspike.spec import Configuration
 from polyspike.spec.configuration import WORD_BITS
-from polyspike.spec.instructions import PASS_SLOTS, WINDOW, FireKind, PassMode
+from polyspike.spec.instructions import PASS_SLOTS, WINDOW, FireKind, PassMode, RandomValue
+from polyspike.spec.lfsr import advance, jump_over
 
 from .words import words_per_pixel
 
@@ -274,10 +275,13 @@ class Lowering:
         full[:, : len(channels)] = rows
         return full
 
-    def parameters(self, task: Task, tile: int) -> tuple[NDArray[np.int32], ...]:
-        """Return theta, bias, v0 and theta_neg of a tile, int32 [lanes] each; lanes without a channel emit nothing."""
-        theta = np.ones(self.lanes, np.int32)
-        bias, v0, theta_neg = (np.zeros(self.lanes, np.int32) for _ in range(3))
+    def parameters(self, task: Task, tile: int) -> tuple[NDArray[np.int64], ...]:
+        """Return theta, bias, v0, and theta_neg or a jump, of a tile, int64 [lanes] each.
+
+        Lanes without a channel emit nothing.
+        """
+        theta = np.ones(self.lanes, np.int64)
+        bias, v0, fourth = (np.zeros(self.lanes, np.int64) for _ in range(3))
         node = task.node
         if isinstance(node, Layer):
             channels = slice(tile * self.lanes, min((tile + 1) * self.lanes, node.shape[0]))
@@ -285,8 +289,24 @@ class Lowering:
             bias[used] = node.bias[channels]
             if node.neuron is not None:
                 theta[used], v0[used] = node.neuron.theta[channels], node.neuron.v0[channels]
-                theta_neg[used] = node.neuron.negative_threshold[channels]
-        return theta, bias, v0, theta_neg
+                fourth[used] = node.neuron.negative_threshold[channels]
+                if node.neuron.lfsr is not None:
+                    fourth[0] = jump_over(channels.start, node.neuron.lfsr.taps)
+        return theta, bias, v0, fourth
+
+    def random_values(self, node: Layer, rows: Span, pixels: Span) -> dict[RandomValue, int]:
+        """Return what RANDOM sets for some rows and pixels of a probabilistic layer."""
+        assert node.neuron is not None and node.neuron.lfsr is not None
+        lfsr, (channels, _, width) = node.neuron.lfsr, node.shape
+        each = self.network.timesteps * channels  # draws of a position
+        before = jump_over((rows[0] * width + pixels[0]) * each, lfsr.taps)
+        return {
+            RandomValue.TAPS: lfsr.taps,
+            RandomValue.FIRST: advance(lfsr.seed, before, lfsr.taps),
+            RandomValue.PIXEL: jump_over(each, lfsr.taps),
+            RandomValue.ROW: jump_over((width - (pixels[1] - pixels[0]) + 1) * each, lfsr.taps),
+            RandomValue.TIMESTEP: jump_over(channels, lfsr.taps),
+        }
 
     # Tasks
 
@@ -320,7 +340,12 @@ class Lowering:
         self, node: Layer | MaxPool, tiles: Span, stages: list[tuple[Term, ...]], sums: Callable[[int], str]
     ) -> list[Task]:
         """Turn stages of terms into tasks; all but the last leave partial sums, in the map that `sums` names."""
-        last_kind = FireKind.MEMBRANE if isinstance(node, Layer) and node.neuron is None else FireKind.SPIKE
+        last_kind = FireKind.SPIKE
+        if isinstance(node, Layer):
+            if node.neuron is None:
+                last_kind = FireKind.MEMBRANE
+            elif node.neuron.lfsr is not None:
+                last_kind = FireKind.PROBABILISTIC
         tasks = []
         for index, terms in enumerate(stages):
             last = index == len(stages) - 1

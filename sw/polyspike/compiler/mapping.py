@@ -14,7 +14,7 @@ write. Density is the share of counts that are not zero: 0.5, or what was measur
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
-cycles a lane.
+cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,9 @@ COMPACT_FIRE_LATENCY = 4.5
 
 #: Cycles a compact column takes to pack a membrane or a raw sum, nibble by nibble.
 COMPACT_VALUE_CYCLES = 11
+
+#: Cycles for a number of a probabilistic neuron.
+DRAW_CYCLES = 9
 
 Density = float | Mapping[str, float]
 
@@ -94,7 +97,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     members = min(positions, launch.positions)
     busy = min(groups, task.tile_count) * members
     port = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
-    bits = 32 if task.kind is not FireKind.SPIKE else lowering.maps[task.node.name].bits
+    bits = 32 if task.kind in (FireKind.RAW, FireKind.MEMBRANE) else lowering.maps[task.node.name].bits
     if c.compact:
         port = 2 * (common + own)
         events += lowering.lanes
@@ -104,6 +107,8 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         fire = lowering.lanes / c.fire_width + 1
         if lowering.network.timesteps > 1:
             fire += FIRE_LATENCY + c.count_bits
+    if task.kind is FireKind.PROBABILISTIC:
+        fire = max(fire, (lowering.lanes + 1) * DRAW_CYCLES)
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
     return OVERHEAD + round(rounds * steps * max(events, walk, port, fire, writes))

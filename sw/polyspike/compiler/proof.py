@@ -39,6 +39,11 @@ def prove(network: Network, configuration: Configuration) -> None:
                 f"{configuration.count_bits}; use neurons of {configuration.count_bits} bits or a configuration with "
                 f"count_bits = {counts.bits}"
             )
+        if layer.neuron.lfsr is not None and not configuration.probabilistic:
+            raise CompileError(
+                f"{where}: has probabilistic neurons, which configuration {configuration.name!r} does not; "
+                "use one with probabilistic = 1"
+            )
         theta_neg = layer.neuron.negative_threshold
         if theta_neg.any() and not configuration.negative_threshold:
             raise CompileError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from polyspike.network import Input, Layer, MaxPool
 from polyspike.spec import CompileError
-from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode
+from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode, RandomValue
 
 from .lowering import Lowering, MapLayout, Span, Task, Term, spans, stages
 from .memory import Buffer, allocate
@@ -63,7 +63,14 @@ class Launch:
         """What its instructions depend on, apart from weights and parameters: equal ones share instructions."""
         region = tuple(stop - start for start, stop in (self.time, self.rows, self.pixels))
         pads = tuple(self.pad(term, box) for term, box in self.placed_terms)
-        return id(self.task), region, pads, tuple((box.shape, box.address) for box in (*self.sources, self.output))
+        draws = (self.rows, self.pixels) if self.task.kind is FireKind.PROBABILISTIC else ()
+        return (
+            id(self.task),
+            region,
+            pads,
+            draws,
+            tuple((box.shape, box.address) for box in (*self.sources, self.output)),
+        )
 
     @property
     def positions(self) -> int:
@@ -95,7 +102,8 @@ class Item:
 
 def instruction_count(task: Task) -> int:
     """Instructions of one RUN of a task."""
-    return 3 * task.passes + 4
+    random = len(RandomValue) if task.kind is FireKind.PROBABILISTIC else 0
+    return 3 * task.passes + 4 + random
 
 
 class Scheduler:

@@ -59,9 +59,12 @@ def pack_weight_rows(rows: NDArray[np.int8]) -> NDArray[np.uint64]:
 
 
 def pack_params(
-    theta: NDArray[np.int32], bias: NDArray[np.int32], v0: NDArray[np.int32], theta_neg: NDArray[np.int32]
+    theta: NDArray[np.integer], bias: NDArray[np.integer], v0: NDArray[np.integer], fourth: NDArray[np.integer]
 ) -> NDArray[np.uint64]:
-    """Pack the parameters of channels, int32 [channels] each, into words [channels * 2] in address order."""
+    """Pack the parameters of channels, [channels] each, into words [channels * 2] in address order.
+
+    The fourth is theta_neg, or jumps of random numbers.
+    """
     low = np.stack([theta, v0], axis=1).astype(np.int64) & 0xFFFFFFFF
-    high = np.stack([bias, theta_neg], axis=1).astype(np.int64) & 0xFFFFFFFF
+    high = np.stack([bias, fourth], axis=1).astype(np.int64) & 0xFFFFFFFF
     return (low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)).reshape(-1)

@@ -96,11 +96,11 @@ def _node(model: QuantizedModel, node: object, steps: dict[str, Tensor], headroo
         return Layer(node.name, node.shape, synapses, bias, None, units.unit.numpy().astype(np.float64))
     assert layer.counts is not None
     theta = np.maximum(_integers(target / units.unit), 1)
-    v0 = np.floor(theta * model.options.initial_potential).astype(np.int32)
+    v0 = np.floor(theta * layer.initial_potential).astype(np.int32)
     theta_neg = None
     if layer.counts.n_neg and model.options.negative_threshold:
         theta_neg = np.floor(theta * model.options.negative_threshold).astype(np.int32)
-    neuron = Neuron(layer.counts, theta, v0, layer.rectified, theta_neg)
+    neuron = Neuron(layer.counts, theta, v0, layer.rectified, theta_neg, layer.lfsr)
     return Layer(node.name, node.shape, synapses, bias, neuron, target.numpy().astype(np.float64))
 
 

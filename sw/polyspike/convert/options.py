@@ -31,6 +31,9 @@ class Options:
     `initial_potential` is what a membrane starts with, and `negative_threshold` how far below zero it has to be before
     a negative spike is emitted, both in thresholds.
 
+    With `probabilistic`, layers with a ReLU have two-phase probabilistic neurons, which emit one spike a timestep at
+    most; layers without one are as elsewhere, and start with half a threshold whatever `initial_potential` is.
+
     `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
     over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
     """
@@ -41,6 +44,7 @@ class Options:
     signed_counts: CountRange | None = None
     initial_potential: float = 0.5
     negative_threshold: float = 0.0
+    probabilistic: bool = False
     method: Method = Method.ENTROPY
     percentile: float = 99.9
     per_channel: bool = False
@@ -77,6 +81,10 @@ class Options:
         for name in ("initial_potential", "negative_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConversionError(f"{name} is {getattr(self, name)}, but must be from 0 to 1, in thresholds")
+        if self.probabilistic and self.counts != CountRange(0, 1, 4):
+            raise ConversionError(
+                f"counts is {self.counts}, but probabilistic neurons emit 0 or 1 spike, in 4 bits: CountRange(0, 1, 4)"
+            )
         if not 16 <= self.accumulator_bits <= 32:
             raise ConversionError(f"accumulator_bits is {self.accumulator_bits}, but must be from 16 to 32")
 

@@ -6,6 +6,7 @@ activations counts times a step. Gradients pass the roundings straight through; 
 """
 
 import copy
+import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polyspike.network import CountRange, Input, quantize
+from polyspike.network import CountRange, Input, draws, quantize
 from polyspike.spec import ConversionError
+from polyspike.spec.lfsr import DRAW_BITS, TAPS, Lfsr
 
 from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, Term, sources
 from .options import Options
@@ -42,6 +44,10 @@ class QuantizedLayer(nn.Module):
         )
         self.bias = nn.Parameter(node.bias.clone(), requires_grad=node.role is not Role.POOL)
         self.spiking = node.role in (Role.RELU, Role.SIGNED)
+        self.lfsr = None
+        if options.probabilistic and node.role is Role.RELU:
+            # Layers differ in their seeds, by their names.
+            self.lfsr = Lfsr(TAPS, zlib.crc32(node.name.encode()) or 1)
         size = node.shape[0] if options.per_channel else 1
         self.range = nn.Parameter(torch.ones(size), requires_grad=self.spiking) if self.spiking else None
 
@@ -50,6 +56,11 @@ class QuantizedLayer(nn.Module):
         """What one spike is worth, [1] or [channels], for a layer with a range."""
         assert self.range is not None and self.counts is not None
         return self.range / self.counts.n_pos
+
+    @property
+    def initial_potential(self) -> float:
+        """What a membrane starts with, in thresholds."""
+        return 0.5 if self.options.probabilistic and self.lfsr is None else self.options.initial_potential
 
     def units(self, steps: Sequence[Tensor]) -> Units:
         """Return the layer's membrane units, given the steps of its sources ([channels] each)."""
@@ -78,8 +89,10 @@ class QuantizedLayer(nn.Module):
         """Return the activations a timestep, for the sums of every timestep."""
         assert self.range is not None and self.counts is not None
         step = self.step.detach().view(-1, 1, 1)
+        if self.lfsr is not None:
+            return self._fire_at_random(sums, self.lfsr, step)
         # Rounding is what half a threshold does; an initial potential counts from there.
-        rest = (self.options.initial_potential - 0.5) * step
+        rest = (self.initial_potential - 0.5) * step
         if self.counts.n_neg and self.rectified and len(sums) == 1:
             return [_fire(sums[0] + rest, self.range, 0, self.counts.n_pos)]
         emitted: Tensor | None = None
@@ -97,6 +110,16 @@ class QuantizedLayer(nn.Module):
             if index + 1 < len(sums):
                 rest = potential - spikes
                 emitted = spikes.detach() + (0.0 if emitted is None else emitted)
+        return result
+
+    def _fire_at_random(self, sums: Sequence[Tensor], lfsr: Lfsr, step: Tensor) -> list[Tensor]:
+        """Fire with the very numbers that the integer network draws; gradients do not pass."""
+        left = self.initial_potential * step + sum(sums[1:], start=sums[0]).detach()
+        numbers = torch.from_numpy(draws(lfsr, self.node.shape, len(sums)).astype(np.float32))
+        result = []
+        for t, each in enumerate(numbers / (1 << DRAW_BITS)):
+            result.append(step * ((left > 0) & (left > each * step * (len(sums) - t))))
+            left = left - result[-1]
         return result
 
 

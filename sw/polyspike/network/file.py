@@ -3,6 +3,7 @@
 `write_tensors` and `read_tensors` are the container that program files use too.
 """
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from polyspike.spec import FileFormatError
+from polyspike.spec.lfsr import Lfsr
 
 from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Node, Synapse
 from .verify import verify
@@ -147,6 +149,8 @@ def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
                 if node.neuron.theta_neg is not None:
                     arrays[f"{node.name}/theta_neg"] = node.neuron.theta_neg
                 entry["neuron"] = {"counts": _counts(node.neuron.counts), "rectified": node.neuron.rectified}
+                if node.neuron.lfsr is not None:
+                    entry["neuron"]["lfsr"] = dataclasses.asdict(node.neuron.lfsr)
         nodes.append(entry)
     header = {
         "name": network.name,
@@ -183,6 +187,10 @@ def load(path: Path | str) -> Network:
 
 def _counts(counts: CountRange) -> list[int]:
     return [counts.n_neg, counts.n_pos, counts.bits]
+
+
+def _lfsr(entry: Mapping[str, Any] | None) -> Lfsr | None:
+    return None if entry is None else Lfsr(int(entry["taps"]), int(entry["seed"]))
 
 
 def _pair(values: list[int]) -> tuple[int, int]:
@@ -239,5 +247,6 @@ def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
             arrays[f"{name}/v0"],
             entry["neuron"]["rectified"],
             arrays.get(f"{name}/theta_neg"),
+            _lfsr(entry["neuron"].get("lfsr")),
         )
     return Layer(name, shape, synapses, arrays[f"{name}/bias"], neuron, arrays[f"{name}/scale"])

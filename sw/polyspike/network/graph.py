@@ -8,8 +8,17 @@ The arithmetic of a layer, normative for every implementation, at timestep t::
     s[c]    = clip(floor(v[c] / theta[c]), -lo, n_pos);  v[c] -= theta[c] * s[c]
 
 with lo = n_neg, or in a rectified layer min(n_neg, spikes this neuron has emitted in earlier timesteps); where there is
-a negative threshold, lo = 0 while -theta_neg[c] <= v[c] < 0. A layer without a neuron emits nothing: its membranes
-after the last timestep are the network's output.
+a negative threshold, lo = 0 while -theta_neg[c] <= v[c] < 0.
+
+A probabilistic layer (two-phase probabilistic neurons, TPP, arXiv 2502.14487) adds up first and fires then. After the
+sums and biases of all T timesteps are in v[c], at timestep t::
+
+    s[c]    = 1 if v[c] > 0 and v[c] * 2^16 > r * theta[c] * (T - t), else 0;  v[c] -= theta[c] * s[c]
+
+with a number r of 16 bits drawn for each position (row by row), timestep and channel, in this order, from the layer's
+register (`polyspike.spec.lfsr`), whose seed is its state before the first of them; for every input the same numbers.
+
+A layer without a neuron emits nothing: its membranes after the last timestep are the network's output.
 """
 
 import dataclasses
@@ -20,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.spec import NetworkError
+from polyspike.spec.lfsr import Lfsr
 
 Shape = tuple[int, int, int]
 
@@ -109,7 +119,7 @@ class Synapse:
 class Neuron:
     """Polarity multi-spike neurons, one a channel. `theta`, `v0` and `theta_neg` are int32 [channels].
 
-    Without `theta_neg` it is 0: every membrane below 0 may emit a negative spike.
+    Without `theta_neg` it is 0: every membrane below 0 may emit a negative spike. With `lfsr` they are probabilistic.
     """
 
     counts: CountRange
@@ -117,6 +127,7 @@ class Neuron:
     v0: NDArray[np.int32]
     rectified: bool = False
     theta_neg: NDArray[np.int32] | None = None
+    lfsr: Lfsr | None = None
 
     @property
     def negative_threshold(self) -> NDArray[np.int32]:

@@ -46,8 +46,8 @@ def membrane_range(network: Network, layer: Layer) -> MembraneRange:
     partial = partial + np.abs(bias)
     # A window may hang over the border, where taps are missing: zero is always a possible contribution, and is in
     # [down, up] already.
+    steps = network.timesteps
     if layer.neuron is None:
-        steps = network.timesteps
         low = np.minimum(0, steps * (down + bias))
         high = np.maximum(0, steps * (up + bias))
         return MembraneRange(partial, low, high, np.maximum(partial, np.maximum(high, -low)))
@@ -57,7 +57,12 @@ def membrane_range(network: Network, layer: Layer) -> MembraneRange:
     theta_neg = neuron.negative_threshold.astype(np.int64)
     rest_low = rest_high = neuron.v0.astype(np.int64)
     low, high = np.minimum(rest_low, 0), np.maximum(rest_high, 0)
-    for _ in range(network.timesteps):
+    if neuron.lfsr is not None:
+        low, high = np.minimum(low, rest_low + steps * (down + bias)), np.maximum(high, rest_high + steps * (up + bias))
+        # Firing takes theta from what is above 0.
+        low = np.minimum(low, 1 - theta)
+        return MembraneRange(partial, low, high, np.maximum(partial, np.maximum(high, -low)))
+    for _ in range(steps):
         before_low, before_high = rest_low + down + bias, rest_high + up + bias
         low, high = np.minimum(low, before_low), np.maximum(high, before_high)
         # What may emit a negative spike is below zero by less than before; what stays silent is not below -theta_neg.

@@ -3,8 +3,9 @@
 import numpy as np
 
 from polyspike.spec import NetworkError
+from polyspike.spec.lfsr import DRAW_BITS, WIDTH
 
-from .graph import CountRange, Input, Layer, MaxPool, Network, Shape, Synapse
+from .graph import CountRange, Input, Layer, MaxPool, Network, Neuron, Shape, Synapse
 
 
 def verify(network: Network) -> Network:
@@ -145,6 +146,25 @@ def _check_layer(network: Network, layer: Layer, shapes, need, check_counts) -> 
         need(bool((layer.neuron.theta >= 1).all()), where, "every theta must be at least 1")
         if layer.neuron.theta_neg is not None:
             need(bool((layer.neuron.theta_neg >= 0).all()), where, "every theta_neg must be at least 0")
+        if layer.neuron.lfsr is not None:
+            _check_probabilistic(where, layer.neuron, need)
+
+
+def _check_probabilistic(where: str, neuron: Neuron, need) -> None:  # type: ignore[no-untyped-def]
+    assert neuron.lfsr is not None
+    need(
+        neuron.counts == CountRange(0, 1, 4) and not neuron.rectified and neuron.theta_neg is None,
+        where,
+        f"probabilistic neurons emit 0 or 1 spike, with 4 bits, and have no negative threshold; counts are "
+        f"{neuron.counts}, rectified is {neuron.rectified}",
+    )
+    seed, width = neuron.lfsr.seed, neuron.lfsr.width
+    need(
+        DRAW_BITS <= width <= WIDTH,
+        where,
+        f"the register of its random numbers has {width} bits, but must have {DRAW_BITS} to {WIDTH}",
+    )
+    need(0 < seed < 1 << width, where, f"the seed of its random numbers is {seed}, not from 1 to {(1 << width) - 1}")
 
 
 def _check_synapse(layer: Layer, synapse: Synapse, source: Shape, need) -> None:  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ from cosim.blocks import FIRE
 from gateware.firing import Case, case_of, corner_case, extremes, meaning, parameter_words, random_case
 from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.fire import Fire
-from polyspike.spec.instructions import FireKind
+from polyspike.spec.instructions import COMMON_FIRES, FireKind
 
 
 def maxima(bench: Bench) -> Case:
@@ -41,7 +41,7 @@ async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     await bench.start()
     done = bench.pulses("done")
     spoiled = maxima(bench)
-    kind = bench.turn(list(FireKind))
+    kind = bench.turn(list(COMMON_FIRES))
     cases = [corner_case(FIRE, bench.random, FireKind.SPIKE), random_case(FIRE, bench.random, kind)]
     cases.append(dataclasses.replace(spoiled, sums=[[spoil(bench, each) for each in row] for row in spoiled.sums]))
     for case in cases:

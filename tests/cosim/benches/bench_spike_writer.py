@@ -11,7 +11,7 @@ from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.cosim.cocotb_streams import PERIOD_NS
 from polyspike.cosim.scoreboard import Scoreboard
 from polyspike.gateware.spike_memory import READ_LATENCY
-from polyspike.spec.instructions import FireKind
+from polyspike.spec.instructions import COMMON_FIRES
 
 #: The fire unit's words end before.
 HOST = range(56, 64)
@@ -22,7 +22,7 @@ HOST = range(56, 64)
 async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, SpikeWriter(SPIKE_WRITER), stalls, seed)
     await bench.start()
-    case = random_case(SPIKE_WRITER, bench.random, bench.turn(list(FireKind)))
+    case = random_case(SPIKE_WRITER, bench.random, bench.turn(list(COMMON_FIRES)))
     await bench.load(parameter_words(case))
     bench.describe(fire=case.layer)
     memory = [bench.random.getrandbits(64) for _ in range(SPIKE_WRITER.spike_depth)]

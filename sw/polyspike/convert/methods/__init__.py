@@ -1,18 +1,20 @@
 """The conversion methods, a module each: which neurons a converted network has, and how their ranges are found.
 
-All of them are polarity multi-spike neurons with some range of counts, initial potential and negative threshold, so all
-of them go the same way from here: calibration, fine-tuning, integers, hardware.
+All of them are polarity multi-spike neurons with some range of counts, initial potential and negative threshold, or
+fire at random. So all of them go the same way from here: calibration, fine-tuning, integers, hardware.
 """
 
 from polyspike.spec import ConversionError
 
-from . import ecl, integrate_and_fire, pmsm, qcfs
+from . import ecl, integrate_and_fire, pmsm, qcfs, tpp
 from .method import ConversionMethod
 
 __all__ = ["METHODS", "ConversionMethod", "method_named"]
 
 #: The methods by name.
-METHODS: dict[str, ConversionMethod] = {each.METHOD.name: each.METHOD for each in (pmsm, ecl, qcfs, integrate_and_fire)}
+METHODS: dict[str, ConversionMethod] = {
+    each.METHOD.name: each.METHOD for each in (pmsm, ecl, qcfs, integrate_and_fire, tpp)
+}
 
 
 def method_named(name: str) -> ConversionMethod:

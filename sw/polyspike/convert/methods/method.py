@@ -47,4 +47,5 @@ class ConversionMethod:
             signed_counts=CountRange(negative, positive, 4),
             initial_potential=0.5,
             negative_threshold=0.0,
+            probabilistic=False,
         )
