@@ -6,6 +6,9 @@ import enum
 from polyspike.network import CountRange
 from polyspike.spec import ConversionError
 
+#: The smallest and the largest factor of all ranges.
+SCALES = (0.125, 4.0)
+
 
 class Method(enum.StrEnum):
     """How a layer's range is chosen from its activations. See `ranges.py`."""
@@ -31,6 +34,10 @@ class Options:
     `initial_potential` is what a membrane starts with, and `negative_threshold` how far below zero it has to be before
     a negative spike is emitted, both in thresholds.
 
+    `scale` multiplies every range that `method` chose. With `trials` above 0, calibration looks for a better one in so
+    many trials, a Bayesian optimization that starts with `scale`, and that the same `seed` repeats exactly (see
+    `scaling.py`).
+
     `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
     over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
     """
@@ -43,6 +50,9 @@ class Options:
     negative_threshold: float = 0.0
     method: Method = Method.ENTROPY
     percentile: float = 99.9
+    scale: float = 1.0
+    trials: int = 0
+    seed: int = 0
     per_channel: bool = False
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -60,6 +70,10 @@ class Options:
         object.__setattr__(self, "method", Method(self.method))
         if not 0 < self.percentile <= 100:
             raise ConversionError(f"percentile is {self.percentile}, but must be above 0 and at most 100")
+        if not SCALES[0] <= self.scale <= SCALES[1]:
+            raise ConversionError(f"scale is {self.scale}, but must be from {SCALES[0]} to {SCALES[1]}")
+        if self.trials < 0:
+            raise ConversionError(f"trials is {self.trials}, but must not be negative")
         if any(value <= 0 for value in self.std) or not self.mean:
             raise ConversionError(f"std is {self.std}, but every entry must be positive")
         for name in ("counts", "signed_counts"):

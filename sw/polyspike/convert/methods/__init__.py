@@ -6,13 +6,16 @@ of them go the same way from here: calibration, fine-tuning, integers, hardware.
 
 from polyspike.spec import ConversionError
 
-from . import ecl, integrate_and_fire, pmsm, qcfs
+from . import ecl, integrate_and_fire, pmsm, qcfs, sfn
 from .method import ConversionMethod
 
 __all__ = ["METHODS", "ConversionMethod", "method_named"]
 
 #: The methods by name.
-METHODS: dict[str, ConversionMethod] = {each.METHOD.name: each.METHOD for each in (pmsm, ecl, qcfs, integrate_and_fire)}
+METHODS: dict[str, ConversionMethod] = {
+    method.name: method
+    for method in (pmsm.METHOD, ecl.METHOD, sfn.METHOD, sfn.DUAL, qcfs.METHOD, integrate_and_fire.METHOD)
+}
 
 
 def method_named(name: str) -> ConversionMethod:
