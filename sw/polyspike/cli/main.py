@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from polyspike.spec import PolyspikeError
 
-from . import boards, build, compile, convert, demo, info, program, rtl, run, serve, simulate_board, train
+from . import boards, build, compile, convert, demo, entropy, info, program, rtl, run, serve, simulate_board, train
 
 _DESCRIPTION = """\
 Run trained PyTorch networks as polarity multi-spike networks on an FPGA, bit for bit.
@@ -41,7 +41,21 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (train, convert, compile, run, info, demo, build, boards, program, rtl, serve, simulate_board):
+    for module in (
+        train,
+        convert,
+        compile,
+        run,
+        info,
+        demo,
+        entropy,
+        build,
+        boards,
+        program,
+        rtl,
+        serve,
+        simulate_board,
+    ):
         sub = commands.add_parser(
             module.NAME,
             help=module.SUMMARY,
