@@ -4,8 +4,8 @@ An integrate-and-fire neuron over T timesteps emits as many spikes as one that f
 times, with N = T, theta = theta_base / T and a T-th of its initial potential. SFN multiplies all base thresholds by one
 factor, found by Bayesian optimization.
 
-What the base thresholds are and what is optimized, its abstract does not say. Both were decided by measurement
-(decision 0018): the base range, N theta_base, is the 99.9th percentile of a layer's activations, and the best factor
+What the base thresholds are and what is optimized, its abstract does not say. Our choices (decision 0018): the base
+range, N theta_base, is the 99.9th percentile of a layer's activations, and the best factor
 is the one whose outputs diverge least from the float network's over the calibration images.
 
 `METHOD` is the unsigned form, 0..N in a layer with a ReLU; a layer without one has both polarities. `DUAL` is the
