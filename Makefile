@@ -18,6 +18,7 @@ PYTEST_ARGS ?=
 TRAIN_ARGS ?=
 BENCH_ARGS ?=
 ACCURACY_ARGS ?=
+INITIALIZATION_ARGS ?=
 EXACTNESS_ARGS ?=
 FORMAL_ARGS ?=
 COSIM_ARGS ?=
@@ -28,11 +29,11 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness bitstream bitstreams train-demo train-events docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness initialization bitstream bitstreams train-demo train-events docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## Install system packages and .venv (the other targets do it by themselves)
 
@@ -85,6 +86,9 @@ bitstream: $(READY) ## Build a board's bitstream into bitstreams/, e.g. make bit
 
 bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed, one after the other
 	@for board in $(BOARDS); do $(BIN)/polyspike build --board $$board --release --if-needed $(BUILD_ARGS); done
+
+initialization: $(READY) ## Accuracy by how ranges are initialized (docs/initialization.md); resumable
+	@$(BIN)/python benchmarks/initialization.py $(INITIALIZATION_ARGS)
 
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)

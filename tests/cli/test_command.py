@@ -193,7 +193,38 @@ def test_convert_has_the_neurons_of_every_method(folder: Path, tmp_path: Path, n
     assert (neuron.lfsr is not None) == (name == "tpp")
 
 
-@pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo"])
+def test_convert_says_the_scale_that_was_found(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["convert", str(folder / "net.py"), "--images", str(folder / "images.npz")]
+    arguments += ["--weights", str(folder / "net.safetensors")]
+    written = []
+    for trials in ("0", "5", "5"):
+        target = tmp_path / "net.psnn"
+        assert main([*arguments, "-o", str(target), "--neuron", "sfn", "--trials", trials, "--seed", "2"]) == 0
+        assert ("all ranges times" in capsys.readouterr().out) == (trials == "5")
+        written.append(target.read_bytes())
+    assert written[1] == written[2]
+
+
+def test_entropy_of_a_network(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures, plot = tmp_path / "entropy.json", tmp_path / "entropy.svg"
+    own = [str(folder / "net.py"), "--weights", str(folder / "net.safetensors"), "--images", str(folder / "images.npz")]
+    assert main(["entropy", *own, "--json", str(figures), "--plot", str(plot)]) == 0
+    printed = capsys.readouterr().out
+    (layer,) = json.loads(figures.read_text())["layers"]
+    assert f"{layer['before']:.2f}" in printed and f"{layer['chosen']['passed']:.2f}" in printed
+    assert len(layer["sweep"]["shares"]) == len(layer["sweep"]["passed"]) > 50
+    drawn = plot.read_text()
+    assert "information passed" in drawn and layer["name"] in drawn
+    assert main(["entropy", *own, "--plot", str(plot)]) == 0
+    assert plot.read_text() == drawn
+    assert "name MODEL.py" in error_of(capsys, "entropy", "--images", str(folder / "images.npz"))
+    assert "needs --images" in error_of(capsys, "entropy", str(folder / "net.py"))
+    assert ".svg" in error_of(capsys, "entropy", *own, "--plot", str(tmp_path / "entropy.bmp"))
+
+
+@pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo", "entropy"])
 def test_help_has_examples_and_needs_nothing_heavy(command: str) -> None:
     """In an own process, because this one has imported everything already."""
     code = (

@@ -74,7 +74,7 @@ def test_quantized_model_computes_what_the_integers_do(name, timesteps):
 def test_quantized_model_computes_what_the_integers_do_with_other_neurons(method, timesteps):
     name = "residual +"
     images = images_for(name)
-    quantized = calibrate(build(name), images, METHODS[method].options(timesteps=timesteps))
+    quantized = calibrate(build(name), images, METHODS[method].options(timesteps=timesteps, trials=0))
     network = to_network(quantized, name)
     spikes = oracle.run(network, quantize(network.input, images[:4]))[1]
     seen = {}
@@ -89,10 +89,12 @@ def test_quantized_model_computes_what_the_integers_do_with_other_neurons(method
 def test_neurons_of_each_method():
     images = images_for("residual +")
     networks = {
-        name: convert(build("residual +"), images, method.options(timesteps=4)) for name, method in METHODS.items()
+        name: convert(build("residual +"), images, method.options(timesteps=4, trials=0))
+        for name, method in METHODS.items()
     }
     neurons = {name: [n.neuron for n in network.nodes[1:-1]] for name, network in networks.items()}
-    assert all(n.counts.n_pos > 1 and n.theta_neg is None for n in neurons["pmsm"])
+    assert all(n.counts.n_pos > 1 and n.theta_neg is None for n in neurons["pmsm"] + neurons["sfn"])
+    assert all((n.counts.n_neg, n.counts.n_pos) == (7, 7) for n in neurons["sfn-dual"])
     for name in ("qcfs", "if"):
         assert all(n.counts.n_pos == 1 and n.theta_neg is None for n in neurons[name])
     assert all((n.v0 == n.theta // 2).all() for n in neurons["qcfs"])
@@ -103,7 +105,9 @@ def test_neurons_of_each_method():
     seeds = [n.lfsr.seed for n in neurons["tpp"]]
     assert len(set(seeds)) == len(seeds) > 1
     assert all(n.lfsr is None for name in METHODS if name != "tpp" for n in neurons[name])
-    with pytest.raises(ConversionError, match="unknown conversion method 'snn'; there are pmsm, ecl, qcfs, if, tpp"):
+    with pytest.raises(
+        ConversionError, match="unknown conversion method 'snn'; there are pmsm, ecl, sfn, sfn-dual, qcfs, if, tpp"
+    ):
         method_named("snn")
 
 

@@ -1,6 +1,14 @@
 """Types of command-line arguments."""
 
 
+def whole(text: str) -> int:
+    """Turn an argument into an integer that is not negative."""
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
 def positive(text: str) -> int:
     """Turn an argument into an integer above zero."""
     value = int(text)
@@ -9,7 +17,8 @@ def positive(text: str) -> int:
     return value
 
 
-#: What argparse calls the type when it refuses a value.
+#: What argparse calls the types when it refuses a value.
+whole.__name__ = "whole number"
 positive.__name__ = "positive integer"
 
 

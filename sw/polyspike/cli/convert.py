@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .arguments import fractions, positive
+from . import model
+from .arguments import positive, whole
 
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
@@ -22,66 +23,65 @@ examples:
   polyspike convert net.py --weights net.safetensors --images train/ --mean 0.5 --std 0.25 --timesteps 2
   polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
   polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron ecl --timesteps 4
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron sfn --trials 40
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", metavar="MODEL.py[:NAME]", help="Python file that builds the network (default: model)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="state dict, safetensors")
-    parser.add_argument(
-        "--images", type=Path, required=True, metavar="IMAGES", help="calibration images: .npz, .npy, PNG folder, IDX"
-    )
-    parser.add_argument("--limit", type=positive, default=512, metavar="N", help="use the first N (default: 512)")
+    model.add_arguments(parser, required=True, limit=512)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.psnn", help="default: beside the Python file")
     parser.add_argument("--timesteps", type=positive, default=1, metavar="T", help="timesteps (default: 1)")
     parser.add_argument(
-        "--bits", type=int, choices=(4, 8), default=4, help="bits of a count of pmsm neurons (default: 4)"
+        "--bits", type=int, choices=(4, 8), default=4, help="bits of a count of pmsm and sfn neurons (default: 4)"
     )
     parser.add_argument(
         "--neuron",
-        choices=("pmsm", "ecl", "qcfs", "if", "tpp"),
+        choices=("pmsm", "ecl", "sfn", "sfn-dual", "qcfs", "if", "tpp"),
         default="pmsm",
-        help="conversion method: polarity multi-spike, dual-threshold, integrate-and-fire, or two-phase probabilistic "
-        "neurons (default: pmsm)",
+        help="conversion method: polarity multi-spike, dual-threshold, scale-and-fire (or that with both polarities), "
+        "integrate-and-fire, or two-phase probabilistic neurons (default: pmsm)",
     )
     parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        help="how each layer's range is chosen (default: entropy with pmsm, percentile with if, mse with others)",
+        help="how each layer's range is chosen (default: entropy with pmsm, percentile with sfn and if, mse with others)",
     )
-    parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument(
-        "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
+        "--trials",
+        type=whole,
+        metavar="N",
+        help="look for the best common factor of all ranges in so many trials (default: 24 with sfn, else 0)",
     )
-    parser.add_argument("--std", type=fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
+    parser.add_argument("--seed", type=int, default=0, help="of the trials (default: 0)")
+    parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument("--classes", metavar="A,B,...", help="names of the outputs")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from polyspike.convert import convert, load_model
+    from polyspike.convert import calibrate, convert
     from polyspike.convert.methods import method_named
     from polyspike.network import save
 
     from .describe import describe_network
-    from .images import load_images
 
-    source, _, attribute = options.model.partition(":")
-    images = load_images(options.images).first(options.limit)
-    model = load_model(source, options.weights, attribute or "model")
+    given = model.load(options)
     chosen = method_named(options.neuron).options(
         timesteps=options.timesteps,
         bits=options.bits,
         per_channel=options.per_channel,
         mean=options.mean,
         std=options.std,
-        **({} if options.method is None else {"method": options.method}),
+        seed=options.seed,
+        **{name: value for name in ("method", "trials") if (value := getattr(options, name)) is not None},
     )
     classes = tuple(options.classes.split(",")) if options.classes else ()
-    network = convert(model, images.pixels, chosen, classes=classes)
-    output = options.output or Path(source).with_suffix(".psnn")
+    quantized = calibrate(given.module, given.images.pixels, chosen, progress=True)
+    network = convert(quantized, name=given.name, classes=classes)
+    output = options.output or Path(options.model.partition(":")[0]).with_suffix(".psnn")
     save(network, output)
     print(describe_network(network))
-    print(f"\n{output}: written; calibrated on {len(images)} images")
+    scaled = f", all ranges times {quantized.options.scale:.3f}" if chosen.trials else ""
+    print(f"\n{output}: written; calibrated on {len(given.images)} images{scaled}")
     return 0

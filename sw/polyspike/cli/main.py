@@ -7,7 +7,22 @@ from collections.abc import Sequence
 
 from polyspike.spec import PolyspikeError
 
-from . import boards, build, compile, convert, demo, events, info, program, rtl, run, serve, simulate_board, train
+from . import (
+    boards,
+    build,
+    compile,
+    convert,
+    demo,
+    entropy,
+    events,
+    info,
+    program,
+    rtl,
+    run,
+    serve,
+    simulate_board,
+    train,
+)
 
 _DESCRIPTION = """\
 Run trained PyTorch networks as polarity multi-spike networks on an FPGA, bit for bit.
@@ -49,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         run,
         info,
         demo,
+        entropy,
         build,
         boards,
         program,

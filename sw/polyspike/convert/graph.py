@@ -168,6 +168,25 @@ class FloatNetwork:
         return self.run(x.flatten(0, 1)).view(*x.shape[:2], -1).mean(1)
 
     @torch.no_grad()
+    def all_sums(self, x: Tensor) -> Iterator[tuple[FloatLayer, Tensor]]:
+        """Yield every layer with its sums [batch, channels, height, width] for x [batch, *input shape], in order.
+
+        Those of the last layer are the output.
+        """
+        values = {self.input.name: x}
+        uses = self.last_use()
+        for node in self.nodes[1:]:
+            if isinstance(node, FloatMaxPool):
+                values[node.name] = node.apply(values[node.source])
+            elif isinstance(node, FloatLayer):
+                sums = self.sums(node, values)
+                yield node, sums
+                values[node.name] = node.activate(sums)
+            for source in sources(node):
+                if uses[source] == node.name:
+                    del values[source]
+
+    @torch.no_grad()
     def run(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
         """Return the output [batch, channels, height, width] for x [batch, *input shape]; `observe` sees them all."""
         values = {self.input.name: x}

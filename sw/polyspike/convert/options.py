@@ -6,6 +6,9 @@ import enum
 from polyspike.network import CountRange
 from polyspike.spec import ConversionError
 
+#: The smallest and the largest factor of all ranges.
+SCALES = (0.125, 4.0)
+
 
 class Method(enum.StrEnum):
     """How a layer's range is chosen from its activations. See `ranges.py`."""
@@ -34,6 +37,10 @@ class Options:
     With `probabilistic`, layers with a ReLU have two-phase probabilistic neurons, which emit one spike a timestep at
     most; layers without one are as elsewhere, and start with half a threshold whatever `initial_potential` is.
 
+    `scale` multiplies every range that `method` chose. With `trials` above 0, calibration looks for a better one in so
+    many trials, a Bayesian optimization that starts with `scale`, and that the same `seed` repeats exactly (see
+    `scaling.py`).
+
     `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
     over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
     """
@@ -47,6 +54,9 @@ class Options:
     probabilistic: bool = False
     method: Method = Method.ENTROPY
     percentile: float = 99.9
+    scale: float = 1.0
+    trials: int = 0
+    seed: int = 0
     per_channel: bool = False
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -64,6 +74,10 @@ class Options:
         object.__setattr__(self, "method", Method(self.method))
         if not 0 < self.percentile <= 100:
             raise ConversionError(f"percentile is {self.percentile}, but must be above 0 and at most 100")
+        if not SCALES[0] <= self.scale <= SCALES[1]:
+            raise ConversionError(f"scale is {self.scale}, but must be from {SCALES[0]} to {SCALES[1]}")
+        if self.trials < 0:
+            raise ConversionError(f"trials is {self.trials}, but must not be negative")
         if any(value <= 0 for value in self.std) or not self.mean:
             raise ConversionError(f"std is {self.std}, but every entry must be positive")
         for name in ("counts", "signed_counts"):

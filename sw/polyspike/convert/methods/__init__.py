@@ -6,14 +6,23 @@ fire at random. So all of them go the same way from here: calibration, fine-tuni
 
 from polyspike.spec import ConversionError
 
-from . import ecl, integrate_and_fire, pmsm, qcfs, tpp
+from . import ecl, integrate_and_fire, pmsm, qcfs, sfn, tpp
 from .method import ConversionMethod
 
 __all__ = ["METHODS", "ConversionMethod", "method_named"]
 
 #: The methods by name.
 METHODS: dict[str, ConversionMethod] = {
-    each.METHOD.name: each.METHOD for each in (pmsm, ecl, qcfs, integrate_and_fire, tpp)
+    method.name: method
+    for method in (
+        pmsm.METHOD,
+        ecl.METHOD,
+        sfn.METHOD,
+        sfn.DUAL,
+        qcfs.METHOD,
+        integrate_and_fire.METHOD,
+        tpp.METHOD,
+    )
 }
 
 
