@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        help="how each layer's range is chosen (default: entropy with pmsm, percentile with sfn and if, mse with others)",
+        help="how each layer's range is chosen (default: entropy with pmsm, percentile with sfn and if, else mse)",
     )
     parser.add_argument(
         "--trials",

@@ -65,7 +65,7 @@ def calibrate(
     with torch.no_grad():
         # The float network sees the bins of events one by one.
         means, wanted = choose_ranges(quantized, entry.flatten(0, -4))
-        wanted = wanted.unflatten(0, (len(entry), -1)).mean(1)
+        wanted = wanted.view(len(entry), -1, wanted.shape[1]).mean(1)
         if not options.trials:
             apply_scale(quantized, options.scale, entry, means)
             return quantized
