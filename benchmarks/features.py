@@ -1,5 +1,7 @@
 """What features of the fire units cost: cells of a fire unit with and without each, by synthesis of that unit alone.
 
+With `probabilistic`, the unit behind it that fires at random counts, too. The dealer's jumps are there once a device.
+
 Run with `python benchmarks/features.py`.
 """
 
@@ -7,12 +9,16 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import rtlil
 
 from polyspike.gateware.compact_fire import CompactFire
 from polyspike.gateware.fire import Fire
+from polyspike.gateware.jump import Jump
+from polyspike.gateware.probabilistic import Probabilistic
 from polyspike.spec import SMALL, TINY
 from polyspike.spec.configuration import FEATURES
 
@@ -37,17 +43,24 @@ def cells(netlist: str, synthesis: str) -> str:
         return (Path(folder) / "stat").read_text()
 
 
+def show(title: str, units: Sequence[Any], synthesis: str, kinds: Mapping[str, str]) -> None:
+    """Print how many cells units have together."""
+    found = "\n".join(cells(rtlil.convert(each), synthesis) for each in units)
+    used = {
+        kind: sum(int(number) for number in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
+        for kind, cell in kinds.items()
+    }
+    print(f"{title}: {used}", flush=True)
+
+
 def main() -> int:
     """Run it."""
     for unit, configuration, synthesis, kinds in UNITS:
         for feature in ("none", *FEATURES):
             chosen = configuration if feature == "none" else configuration.replace(**{feature: 1})
-            found = cells(rtlil.convert(unit(chosen)), synthesis)
-            used = {
-                kind: sum(int(number) for number in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
-                for kind, cell in kinds.items()
-            }
-            print(f"{unit.__name__} of {configuration.name}, {feature}: {used}", flush=True)
+            units = [unit(chosen), *([Probabilistic(chosen)] if chosen.probabilistic else [])]
+            show(f"{unit.__name__} of {configuration.name}, {feature}", units, synthesis, kinds)
+        show(f"jumps of a dealer of {configuration.name}", [Jump()], synthesis, kinds)
     return 0
 
 

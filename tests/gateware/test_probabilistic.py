@@ -117,7 +117,7 @@ def test_fires_as_defined(lanes: int, stall: str) -> None:
             await put(ctx, unit.position, position, next(stalls))
             for word in words:
                 await put(ctx, unit.i, word, next(stalls))
-            assert not ctx.get(unit.idle)
+                assert not ctx.get(unit.idle)
 
     async def collect(ctx: Any) -> None:
         stalls = STALLS[stall](2)

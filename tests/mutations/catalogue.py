@@ -8,6 +8,9 @@ _AXI = "tests/cosim/test_axi_icarus.py::test_axi"
 #: Ten random networks on the simulated `tiny`, a compact configuration, with every spike count and membrane.
 _TINY = "tests/cosim/test_random_networks.py::test_no_integer_differs[tiny-0]"
 
+#: Twenty random networks with probabilistic neurons on a compact configuration.
+_RANDOM = "tests/cosim/test_random_networks.py::test_no_integer_differs_with_random_firing[1]"
+
 #: A block's bench on emitted Verilog is `_BENCH.format(name)`.
 _BENCH = "tests/cosim/test_blocks.py::test_block[{}]"
 
@@ -46,6 +49,9 @@ COMPACT_LANES = Block("CompactLanes", "compact_lanes.py", (_COMPACT, _BENCH.form
 COMPACT_FIRE = Block(
     "CompactFire", "compact_fire.py", ("tests/gateware/test_compact_fire.py", _BENCH.format("compact_fire"))
 )
+JUMP = Block("Jump", "jump.py", ("tests/gateware/test_jump.py",))
+PROBABILISTIC = Block("Probabilistic", "probabilistic.py", ("tests/gateware/test_probabilistic.py",))
+DEALER_RANDOM = Block("Dealer, random", "dealer.py", (_RANDOM,))
 COMPACT_MEMORY = Block("CompactMemory", "compact_memory.py", (_COMPACT, _BENCH.format("compact_memory")))
 COMPACT_COLUMN = Block("CompactColumn", "compact_column.py", (_TINY,))
 AXI_LITE = Block("AxiLite", "axi.py", (_AXI,))
@@ -456,8 +462,8 @@ MUTATIONS = (
         "membranes-move-on",
         Kind.POLARITY,
         "membranes, not counts, have an address for each timestep",
-        "with m.If(layer.fire.kind != FireKind.MEMBRANE):",
-        "with m.If(layer.fire.kind == FireKind.MEMBRANE):",
+        "with m.If(layouts.steadily(layer.fire, self.configuration)):",
+        "with m.If(~layouts.steadily(layer.fire, self.configuration)):",
     ),
     Mutation(
         WALK,
@@ -553,8 +559,8 @@ MUTATIONS = (
         "idle-before-taken",
         Kind.DROPPED_CONDITION,
         "the column says that it is idle while its last word waits to be taken",
-        " & ~leaving.o.valid)",
-        ")",
+        " & ~leaving.o.valid",
+        "",
     ),
     Mutation(
         COLUMN,
@@ -1282,8 +1288,8 @@ MUTATIONS = (
         "idle-while-firing",
         Kind.DROPPED_CONDITION,
         "the column says that it is idle while it fires its last sum",
-        "self.idle.eq(~walk.working & ~tags[0].valid & ~tags[1].valid)",
-        "self.idle.eq(~walk.working & ~tags[1].valid)",
+        "idle = ~walk.working & ~tags[0].valid & ~tags[1].valid",
+        "idle = ~walk.working & ~tags[1].valid",
     ),
     Mutation(
         COMPACT_COLUMN,
@@ -1383,5 +1389,126 @@ MUTATIONS = (
         "the link never hears that a program is being executed",
         "link.busy.eq(engine.busy)",
         "link.busy.eq(0)",
+    ),
+    # Random firing.
+    Mutation(
+        JUMP,
+        "jump-off-by-one",
+        Kind.OFF_BY_ONE,
+        "a jump is a step too short",
+        "with m.If(bit == WIDTH - 1):",
+        "with m.If(bit == WIDTH - 2):",
+    ),
+    Mutation(
+        JUMP,
+        "start-without-reset",
+        Kind.LOST_RESET,
+        "a jump adds to what the one before came to",
+        "[self.busy.eq(1), bit.eq(0), self.result.eq(0)]",
+        "[self.busy.eq(1), bit.eq(0)]",
+    ),
+    Mutation(
+        JUMP,
+        "taps-always",
+        Kind.DROPPED_CONDITION,
+        "taps are added whatever bit leaves the register",
+        "Mux(state[0], taps, 0)",
+        "taps",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "fires-at-equality",
+        Kind.OFF_BY_ONE,
+        "a membrane that is as large as the drawn share fires",
+        "fires.eq(share < read_v.data)",
+        "fires.eq(share <= read_v.data)",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "membrane-unsigned",
+        Kind.SIGN,
+        "a negative membrane looks like a large one",
+        "fires.eq(share < read_v.data)",
+        "fires.eq(share < read_v.data.as_unsigned())",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "no-reset",
+        Kind.DROPPED_CONDITION,
+        "a membrane loses a threshold whether its neuron fires or not",
+        "write_v.en.eq((slot >= 2) & fires)",
+        "write_v.en.eq(slot >= 2)",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "threshold-of-the-next",
+        Kind.STALE,
+        "what is taken from a membrane is the threshold of the next lane",
+        "write_v.data.eq(read_v.data - theta)",
+        "write_v.data.eq(read_v.data - read_theta.data)",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "timesteps-left-kept",
+        Kind.OFF_BY_ONE,
+        "all timesteps but the last are counted as left when one is over",
+        "[at_tile.eq(0), left.eq(layer.extent.timesteps)]",
+        "[at_tile.eq(0), left.eq(layer.extent.timesteps - 1)]",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "register-runs-ahead",
+        Kind.DROPPED_CONDITION,
+        "a number is drawn before there is a lane for it",
+        "with m.If(slot > 0):",
+        "with m.If(slot >= 0):",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "bits-swapped",
+        Kind.SWAPPED_OPERAND,
+        "the bits of a number weigh as much as each other",
+        "<< place_value)",
+        "<< 0)",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "timestep-goes-on",
+        Kind.STALE,
+        "a timestep's numbers go on from those of the tile before, not from the jump",
+        "start.eq(jump.result), state.eq(jump.result)",
+        "start.eq(jump.result), state.eq(Mux(at_tile, state, jump.result))",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "half-of-the-word",
+        Kind.POLARITY,
+        "counts of an upper tile go to the lower half of their word",
+        "Mux(upper, 0b10, 0b01)",
+        "Mux(upper, 0b01, 0b10)",
+    ),
+    Mutation(
+        PROBABILISTIC,
+        "idle-while-keeping",
+        Kind.DROPPED_CONDITION,
+        "who keeps some membranes of a tile says that there are none",
+        'states.ongoing("COLLECT") & (place == 0)',
+        'states.ongoing("COLLECT")',
+    ),
+    Mutation(
+        DEALER_RANDOM,
+        "row-is-a-pixel",
+        Kind.DROPPED_CONDITION,
+        "the jump to the next row is the one to the next pixel",
+        "Mux(last_x, layer.random.row, layer.random.pixel)",
+        "layer.random.pixel",
+    ),
+    Mutation(
+        DEALER_RANDOM,
+        "tile-without-reset",
+        Kind.LOST_RESET,
+        "numbers of a second tile go on from those of the first one's last position",
+        "with m.If(self.start | (deal & last_x & last_y)):\n            m.d.sync += random",
+        "with m.If(self.start):\n            m.d.sync += random",
     ),
 )

@@ -5,9 +5,9 @@ come together no longer do, as after a random permutation of them in time. A fra
 gives a spike more often than not, the more often the more timesteps there are; the correction of biases makes up for
 the mean of that.
 
-Networks trained with a ReLU or for QCFS are converted. How ranges are found, and whether membranes start with nothing or
-with half a threshold, its abstract does not say. Measured without fine-tuning (`python benchmarks/methods.py --methods
-tpp`), the least squared error and nothing are better. Layers without a ReLU, which are not in the paper, have
+Networks trained with a ReLU or for QCFS are converted. How ranges are found, and whether membranes start with nothing
+or with half a threshold, its abstract does not say. Measured without fine-tuning (`python benchmarks/methods.py
+--methods tpp`), the least squared error and nothing are better. Layers without a ReLU, which are not in the paper, have
 the neurons that they have with PMSM.
 """
 
