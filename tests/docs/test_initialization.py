@@ -44,6 +44,7 @@ def test_a_run_is_kept_and_gives_the_same_page_again(benchmark, monkeypatch, tmp
     data = Dataset(images, labels, ("a", "b", "c"), "made up")
     trained = benchmark.Trained(model, {"mean": [0.0], "std": [1.0]})
     monkeypatch.setattr(benchmark, "subjects", lambda names: [benchmark.Subject("tiny", trained, data, data)])
+    monkeypatch.setattr(benchmark, "FACTORS", (0.5, 1.0))
     sizes = ["--levels", "7", "--seeds", "1", "--images", "40", "--finetune-images", "128"]
     folders = ["--work", str(tmp_path / "work"), "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["initialization.py", *sizes, *folders])
