@@ -46,9 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        help="how each layer's range is chosen (default: entropy with pmsm, mse with ecl and qcfs, percentile with if)",
+        help="how each layer's range is chosen (default: mse; percentile with if)",
     )
-    parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
+    parser.add_argument(
+        "--per-channel",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="one range for each channel, or for each layer",
+    )
+    parser.add_argument(
+        "--reconstruct",
+        action=argparse.BooleanOptionalAction,
+        help="choose weights so that each layer's sums are the float network's (default: with pmsm, ecl and qcfs)",
+    )
     parser.add_argument(
         "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
     )
@@ -74,7 +84,7 @@ def execute(options: argparse.Namespace) -> int:
         per_channel=options.per_channel,
         mean=options.mean,
         std=options.std,
-        **({} if options.method is None else {"method": options.method}),
+        **{name: value for name in ("method", "reconstruct") if (value := getattr(options, name)) is not None},
     )
     classes = tuple(options.classes.split(",")) if options.classes else ()
     network = convert(model, images.pixels, chosen, classes=classes)

@@ -4,13 +4,14 @@ from .calibration import calibrate
 from .conversion import convert, to_network
 from .finetuning import finetune
 from .loading import load_model, load_state
-from .options import Method, Options
+from .options import LayerOptions, Method, Options
 from .quantized import QuantizedModel
 from .tracing import CONVERTIBLE, trace
 from .training import Schedule
 
 __all__ = [
     "CONVERTIBLE",
+    "LayerOptions",
     "Method",
     "Options",
     "QuantizedModel",

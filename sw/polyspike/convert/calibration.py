@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from polyspike.spec import ConversionError
 
@@ -11,19 +12,24 @@ from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, sources
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel
 from .ranges import choose_range
+from .reconstruction import reconstruct
 from .tracing import trace
 
 _SAMPLE = 1 << 20
 
 
 def calibrate(
-    model: nn.Module | FloatNetwork, images: NDArray[np.uint8], options: Options | None = None
+    model: nn.Module | FloatNetwork,
+    images: NDArray[np.uint8],
+    options: Options | None = None,
+    *,
+    progress: bool = False,
 ) -> QuantizedModel:
     """Trace and quantize a float network.
 
     Layers are taken in order, each seeing the already quantized outputs of those before it. Its range is chosen from
-    the float network's sums; then its biases are moved so that the mean of each channel's sums is the float network's
-    again.
+    the float network's sums; then its weights are chosen so that its own sums are like them; then its biases are moved
+    so that the mean of each channel's sums is the float network's again. The same images give the same result.
 
     Parameters
     ----------
@@ -34,6 +40,8 @@ def calibrate(
         shape of the input.
     options
         How to quantize.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -50,17 +58,17 @@ def calibrate(
     network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[1:])
     quantized = QuantizedModel(network, options).eval()
     with torch.no_grad():
-        _calibrate(quantized, images)
+        _calibrate(quantized, images, progress)
     return quantized
 
 
-def _calibrate(model: QuantizedModel, images: NDArray[np.uint8]) -> None:
+def _calibrate(model: QuantizedModel, images: NDArray[np.uint8], progress: bool) -> None:
     network, options = model.network, model.options
     entry = model.prepare(images)
     wanted = {network.input.name: entry}
     got = {network.input.name: [entry] * options.timesteps}
     uses = network.last_use()
-    for node in network.nodes[1:]:
+    for node in tqdm(network.nodes[1:], desc="calibrate", disable=not progress, mininterval=1.0):
         if isinstance(node, FloatMaxPool):
             wanted[node.name] = node.apply(wanted[node.source])
             got[node.name] = [node.apply(x) for x in got[node.source]]
@@ -70,6 +78,9 @@ def _calibrate(model: QuantizedModel, images: NDArray[np.uint8]) -> None:
             if layer.spiking:
                 _set_range(layer, sums, options)
             steps = model.steps()
+            if options.reconstruct and node.role is not Role.POOL:
+                inputs = [torch.stack(got[term.source]).mean(0) for term in node.terms]
+                reconstruct(layer, inputs, [steps[term.source] for term in node.terms], sums)
             if options.correct_bias and node.role is not Role.POOL:
                 _correct_bias(model, layer, sums, model.sums(node, got, steps))
             wanted[node.name] = node.activate(sums)
