@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from .arguments import fractions, positive
+from polyspike.spec import NAMED
+
+from .arguments import fractions, layer_widths, positive
 
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
@@ -21,6 +23,9 @@ examples:
   polyspike convert net.py --weights net.safetensors --images train/ --mean 0.5 --std 0.25 --timesteps 2
   polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
   polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron ecl --timesteps 4
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --weight-bits 4 --layer conv1:weights=8
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --weight-bytes 100000
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --cycles 200000 --config small
 """
 
 
@@ -36,6 +41,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timesteps", type=positive, default=1, metavar="T", help="timesteps (default: 1)")
     parser.add_argument(
         "--bits", type=int, choices=(4, 8), default=4, help="bits of a count of pmsm neurons (default: 4)"
+    )
+    parser.add_argument("--weight-bits", type=int, choices=(4, 8), default=8, help="bits of a weight (default: 8)")
+    parser.add_argument(
+        "--layer",
+        type=layer_widths,
+        action="append",
+        default=[],
+        metavar="NAME:weights=BITS,counts=BITS",
+        help="widths of one layer, either or both; can be repeated",
+    )
+    parser.add_argument(
+        "--weight-bytes",
+        type=positive,
+        metavar="N",
+        help="choose 4 or 8 bits for each layer's weights, by sensitivity, so that all take N bytes at most",
+    )
+    parser.add_argument(
+        "--cycles",
+        type=positive,
+        metavar="N",
+        help="choose 4 or 8 bits for each layer's counts, so that the compiler predicts N cycles an image at most",
+    )
+    parser.add_argument(
+        "--config", choices=sorted(NAMED), default="large", help="hardware whose --cycles are meant (default: large)"
     )
     parser.add_argument(
         "--neuron",
@@ -68,9 +97,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from polyspike.convert import convert, load_model
+    from polyspike.compiler import compile
+    from polyspike.convert import LayerOptions, choose_widths, convert, load_model
     from polyspike.convert.methods import method_named
-    from polyspike.network import save
+    from polyspike.network import Network, save
+    from polyspike.spec import named
 
     from .describe import describe_network
     from .images import load_images
@@ -81,11 +112,22 @@ def execute(options: argparse.Namespace) -> int:
     chosen = method_named(options.neuron).options(
         timesteps=options.timesteps,
         bits=options.bits,
+        weight_bits=options.weight_bits,
+        layers={name: LayerOptions(widths.get("weights"), widths.get("counts")) for name, widths in options.layer},
         per_channel=options.per_channel,
         mean=options.mean,
         std=options.std,
         **{name: value for name in ("method", "reconstruct") if (value := getattr(options, name)) is not None},
     )
+    if options.weight_bytes is not None or options.cycles is not None:
+        configuration = named(options.config)
+
+        def cycles(network: Network) -> int:
+            return sum(layer.cycles for layer in compile(network, configuration).report)
+
+        chosen = choose_widths(
+            model, images.pixels, chosen, weight_bytes=options.weight_bytes, cycles=options.cycles, cost=cycles
+        )
     classes = tuple(options.classes.split(",")) if options.classes else ()
     network = convert(model, images.pixels, chosen, classes=classes)
     output = options.output or Path(source).with_suffix(".psnn")

@@ -8,6 +8,7 @@ from .options import LayerOptions, Method, Options
 from .quantized import QuantizedModel
 from .tracing import CONVERTIBLE, trace
 from .training import Schedule
+from .widths import choose_widths, sensitivities
 
 __all__ = [
     "CONVERTIBLE",
@@ -17,10 +18,12 @@ __all__ = [
     "QuantizedModel",
     "Schedule",
     "calibrate",
+    "choose_widths",
     "convert",
     "finetune",
     "load_model",
     "load_state",
+    "sensitivities",
     "to_network",
     "trace",
 ]

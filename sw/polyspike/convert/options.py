@@ -125,7 +125,7 @@ class Options:
         return CountRange(half, half - 1, self.bits)
 
     def of_layer(self, name: str) -> "Options":
-        """Return the options of one layer. A width of counts that is its own goes before `counts` and `signed_counts`."""
+        """Return the options of one layer; a width of counts of its own goes before `counts` and `signed_counts`."""
         own = self.layers.get(name)
         if own is None:
             return self

@@ -5,11 +5,12 @@ there, the weights W and the bias b minimize
 
     mean |W x + b - y|^2 + lambda |W - W0|^2
 
-which is ridge regression towards the trained weights W0, solved in closed form; layers are taken in order, so each one
-makes up for what those before it lost. Lambda is chosen for each layer by images that the regression has not seen. What a neuron does with a sum is taken into account as in Zhang et al.,
-"Accelerating Very Deep Convolutional Networks" (TPAMI 2016): a sum below zero is as good as zero before a ReLU, and one
-above the range as good as the range. There, the prediction itself becomes the target where it is on the right side,
-and the regression is repeated. The second moments of the inputs stay the same, so that costs little.
+which is ridge regression towards the trained weights W0, solved in closed form. Layers are taken in order, so each one
+makes up for what those before it lost. Lambda is chosen for each layer by images that the regression has not seen.
+What a neuron does with a sum is taken into account as in Zhang et al., "Accelerating Very Deep Convolutional Networks"
+(TPAMI 2016): a sum below zero is as good as zero before a ReLU, and one above the range as good as the range. There,
+the prediction itself becomes the target where it is on the right side, and the regression is repeated. The second
+moments of the inputs stay the same, so that costs little.
 
 Weights of 4 bits are then rounded one input after the other, and what each rounding changes in the sums is made up for
 by the weights not rounded yet: GPTQ (Frantar et al., ICLR 2023), which is optimal brain surgery with the same second
@@ -73,7 +74,7 @@ def reconstruct(layer: QuantizedLayer, inputs: Sequence[Tensor], steps: Sequence
             _round(layer, index, taps, steps)
         sums[index] = _multiply(taps, _matrix(layer.weights[index].detach(), term.groups))
     total = torch.stack(sums).sum(0)
-    layer.bias += (_matter(target, total + layer.bias, limits) - total - layer.bias).mean(0)
+    layer.bias.copy_((_matter(target, total + layer.bias, limits) - total).mean(0))
 
 
 _Limits = tuple[Tensor, Tensor] | None
