@@ -109,6 +109,27 @@ def test_rounded_weights_are_their_integers_again():
         assert np.abs(multiples - node.synapses[0].weight).max() < 1e-3
 
 
+def test_equalization_is_what_ranges_of_channels_do_already():
+    """Channels scaled against their readers change neither the float network nor, with ranges of their own, integers."""
+    images = images_for("plain", 64)
+    networks, logits = [], []
+    for scaled in (False, True):
+        model = network_and_images(1)[0]
+        if scaled:
+            factors = 2.0 ** torch.arange(-6, 6)
+            model[0].weight.data *= factors.view(-1, 1, 1, 1)
+            model[0].bias.data *= factors
+            model[2].weight.data /= factors.view(1, -1, 1, 1)
+        with torch.no_grad():
+            logits.append(model(torch.from_numpy(images) / 255))
+        networks.append(to_network(calibrate(model, images, Options(reconstruct=False)), "equalized"))
+    assert torch.allclose(*logits, atol=1e-5)
+    for first, second in zip(networks[0].nodes[1:], networks[1].nodes[1:], strict=True):
+        assert np.array_equal(first.synapses[0].weight, second.synapses[0].weight)
+        assert np.array_equal(first.bias, second.bias)
+        assert first.neuron is None or np.array_equal(first.neuron.theta, second.neuron.theta)
+
+
 def test_trace_is_left_alone():
     model, images = network_and_images(32)
     network = trace(model, images.shape[1:])

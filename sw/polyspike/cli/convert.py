@@ -1,6 +1,7 @@
 """`polyspike convert`: from a trained PyTorch network to an integer network."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from polyspike.spec import NAMED
@@ -106,6 +107,7 @@ def execute(options: argparse.Namespace) -> int:
     from .describe import describe_network
     from .images import load_images
 
+    progress = sys.stderr.isatty()
     source, _, attribute = options.model.partition(":")
     images = load_images(options.images).first(options.limit)
     model = load_model(source, options.weights, attribute or "model")
@@ -126,10 +128,16 @@ def execute(options: argparse.Namespace) -> int:
             return sum(layer.cycles for layer in compile(network, configuration).report)
 
         chosen = choose_widths(
-            model, images.pixels, chosen, weight_bytes=options.weight_bytes, cycles=options.cycles, cost=cycles
+            model,
+            images.pixels,
+            chosen,
+            weight_bytes=options.weight_bytes,
+            cycles=options.cycles,
+            cost=cycles,
+            progress=progress,
         )
     classes = tuple(options.classes.split(",")) if options.classes else ()
-    network = convert(model, images.pixels, chosen, classes=classes)
+    network = convert(model, images.pixels, chosen, classes=classes, progress=progress)
     output = options.output or Path(source).with_suffix(".psnn")
     save(network, output)
     print(describe_network(network))

@@ -22,6 +22,7 @@ def convert(
     *,
     name: str | None = None,
     classes: tuple[str, ...] = (),
+    progress: bool = False,
 ) -> Network:
     """Convert a network to integers.
 
@@ -36,6 +37,8 @@ def convert(
         timesteps.
     name, classes
         What the network and its outputs are called.
+    progress
+        Show a progress bar while calibrating.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def convert(
     elif images is None:
         raise ConversionError("a float network needs calibration images: some hundred of its training images")
     else:
-        quantized = calibrate(model, images, options)
+        quantized = calibrate(model, images, options, progress=progress)
     return to_network(quantized, title, classes)
 
 
