@@ -110,7 +110,7 @@ def test_rounded_weights_are_their_integers_again():
 
 
 def test_equalization_is_what_ranges_of_channels_do_already():
-    """Channels scaled against their readers change neither the float network nor, with ranges of their own, integers."""
+    """Scaling channels against their readers changes neither the float network nor, with ranges a channel, integers."""
     images = images_for("plain", 64)
     networks, logits = [], []
     for scaled in (False, True):

@@ -81,8 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-channel",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="one range for each channel, or for each layer",
+        help="one range for each channel, or for each layer (default: each channel; each layer with if)",
     )
     parser.add_argument(
         "--reconstruct",
@@ -111,15 +110,15 @@ def execute(options: argparse.Namespace) -> int:
     source, _, attribute = options.model.partition(":")
     images = load_images(options.images).first(options.limit)
     model = load_model(source, options.weights, attribute or "model")
+    given = {name: getattr(options, name) for name in ("method", "per_channel", "reconstruct")}
     chosen = method_named(options.neuron).options(
         timesteps=options.timesteps,
         bits=options.bits,
         weight_bits=options.weight_bits,
         layers={name: LayerOptions(widths.get("weights"), widths.get("counts")) for name, widths in options.layer},
-        per_channel=options.per_channel,
         mean=options.mean,
         std=options.std,
-        **{name: value for name in ("method", "reconstruct") if (value := getattr(options, name)) is not None},
+        **{name: value for name, value in given.items() if value is not None},
     )
     if options.weight_bytes is not None or options.cycles is not None:
         configuration = named(options.config)
