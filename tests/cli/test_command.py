@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from polyspike.cli.main import main
 from polyspike.convert.methods import METHODS
-from polyspike.network import load
+from polyspike.network import Layer, load
 
 MODEL = """
 from torch import nn
@@ -99,7 +99,8 @@ def test_convert_passes_its_options_on(folder: Path) -> None:
     target = folder / "other.psnn"
     arguments = ["convert", f"{folder / 'nets.py'}:other", "--images", str(folder / "images.npz"), "-o", str(target)]
     options = ["--timesteps", "3", "--bits", "8", "--mean", "0.25", "--std", "0.5", "--classes", "cat,dog,bird"]
-    assert main([*arguments, *options, "--method", "max", "--per-channel"]) == 0
+    options += ["--no-per-channel", "--no-reconstruct", "--weight-bits", "4", "--layer", "0:weights=8,counts=8"]
+    assert main([*arguments, *options, "--method", "max"]) == 0
     network = load(target)
     assert network.timesteps == 3
     assert network.classes == ("cat", "dog", "bird")
@@ -107,6 +108,24 @@ def test_convert_passes_its_options_on(folder: Path) -> None:
     assert network.input.std == (0.5,)
     first = network.nodes[1]
     assert network.counts(first.name).bits == 8
+    assert np.abs(first.synapses[0].weight).max() > 7 >= np.abs(network.output.synapses[0].weight).max()
+
+
+def test_convert_keeps_budgets(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "small.psnn"
+    arguments = ["convert", str(folder / "net.py"), "--weights", str(folder / "net.safetensors")]
+    arguments += ["--images", str(folder / "images.npz"), "-o", str(target), "--config", "tiny"]
+    # 72 and 384 weights: not all of them can have 8 bits, and not even the output's alone.
+    assert main([*arguments, "--weight-bytes", "300", "--cycles", "1000000"]) == 0
+    weights = [node.synapses[0].weight for node in load(target).nodes if isinstance(node, Layer)]
+    assert sum(weight.size if np.abs(weight).max() > 7 else weight.size // 2 for weight in weights) <= 300
+    assert np.abs(weights[1]).max() <= 7
+    assert "(4 bit)" in capsys.readouterr().out
+    assert "but only 1 are allowed" in error_of(capsys, *arguments, "--cycles", "1")
+    for wrong in ("0", "0:weights", "0:thetas=4"):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--layer", wrong])
+        assert "NAME:weights=BITS,counts=BITS" in capsys.readouterr().err
 
 
 def test_compile_prints_report_and_listing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,7 @@ def test_integers_follow_the_formulas():
         else:
             unit = node.scale / node.neuron.theta
             assert (node.neuron.v0 == node.neuron.theta // 2).all()
-            assert np.allclose(node.scale, float(layer.range.detach()) / 15, rtol=1e-6)
+            assert np.allclose(node.scale, layer.range.detach().numpy() / 15, rtol=1e-6)
         unit = unit.reshape(-1, 1, 1, 1)
         assert np.abs(integers - scaled / unit).max() <= 0.5 + 1e-4
         assert np.abs(integers).max() <= 127

@@ -43,6 +43,6 @@ def test_trained_network_keeps_its_accuracy():
     wanted = (predict(lambda x: network.run(x).flatten(1), inputs) == test.labels).mean()
     got = (predict(quantized, inputs) == test.labels).mean()
     assert wanted > 0.77
-    assert got > wanted - 0.05
+    assert got > wanted - 0.03
     bits = max(int(ranges.bits().max()) for ranges in membrane_ranges(to_network(quantized, "resnet20")).values())
     assert bits <= 24

@@ -22,6 +22,18 @@ whole.__name__ = "whole number"
 positive.__name__ = "positive integer"
 
 
+def layer_widths(text: str) -> tuple[str, dict[str, int]]:
+    """Turn an argument such as "conv3:weights=4,counts=8" into a layer's name and its widths in bits."""
+    name, _, widths = text.rpartition(":")
+    pairs = [part.split("=") for part in widths.split(",")]
+    if not name or any(len(pair) != 2 or pair[0] not in ("weights", "counts") for pair in pairs):
+        raise ValueError
+    return name, {what: int(bits) for what, bits in pairs}
+
+
+layer_widths.__name__ = "NAME:weights=BITS,counts=BITS"
+
+
 def fractions(text: str) -> tuple[float, ...]:
     """Turn an argument into numbers, commas between them."""
     return tuple(float(part) for part in text.split(","))

@@ -1,10 +1,13 @@
 """`polyspike convert`: from a trained PyTorch network to an integer network."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from polyspike.spec import NAMED
+
 from . import model
-from .arguments import positive, whole
+from .arguments import layer_widths, positive, whole
 
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
@@ -24,6 +27,9 @@ examples:
   polyspike convert nets.py:small --weights small.safetensors --images calibration.npy --method mse -o small.psnn
   polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron ecl --timesteps 4
   polyspike convert net.py --weights net.safetensors --images calibration.npz --neuron sfn --trials 40
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --weight-bits 4 --layer conv1:weights=8
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --weight-bytes 100000
+  polyspike convert net.py --weights net.safetensors --images calibration.npz --cycles 200000 --config small
 """
 
 
@@ -35,6 +41,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=int, choices=(4, 8), default=4, help="bits of a count of pmsm and sfn neurons (default: 4)"
     )
+    parser.add_argument("--weight-bits", type=int, choices=(4, 8), default=8, help="bits of a weight (default: 8)")
+    parser.add_argument(
+        "--layer",
+        type=layer_widths,
+        action="append",
+        default=[],
+        metavar="NAME:weights=BITS,counts=BITS",
+        help="widths of one layer, either or both; can be repeated",
+    )
+    parser.add_argument(
+        "--weight-bytes",
+        type=positive,
+        metavar="N",
+        help="choose 4 or 8 bits for each layer's weights, by sensitivity, so that all take N bytes at most",
+    )
+    parser.add_argument(
+        "--cycles",
+        type=positive,
+        metavar="N",
+        help="choose 4 or 8 bits for each layer's counts, so that the compiler predicts N cycles an image at most",
+    )
+    parser.add_argument(
+        "--config", choices=sorted(NAMED), default="large", help="hardware whose --cycles are meant (default: large)"
+    )
     parser.add_argument(
         "--neuron",
         choices=("pmsm", "ecl", "sfn", "sfn-dual", "qcfs", "if", "tpp"),
@@ -45,7 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=("entropy", "mse", "percentile", "max"),
-        help="how each layer's range is chosen (default: entropy with pmsm, percentile with sfn and if, else mse)",
+        help="how each layer's range is chosen (default: percentile with sfn and if, else mse)",
+    )
+    parser.add_argument(
+        "--per-channel",
+        action=argparse.BooleanOptionalAction,
+        help="one range for each channel, or for each layer (default: each layer with sfn and if, else each channel)",
+    )
+    parser.add_argument(
+        "--reconstruct",
+        action=argparse.BooleanOptionalAction,
+        help="choose weights so that each layer's sums are the float network's (default: with all but if)",
     )
     parser.add_argument(
         "--trials",
@@ -54,30 +94,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look for the best common factor of all ranges in so many trials (default: 24 with sfn, else 0)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trials (default: 0)")
-    parser.add_argument("--per-channel", action="store_true", help="one range for each channel instead of each layer")
     parser.add_argument("--classes", metavar="A,B,...", help="names of the outputs")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from polyspike.convert import calibrate, convert
+    from polyspike.compiler import compile
+    from polyspike.convert import LayerOptions, calibrate, choose_widths, convert
     from polyspike.convert.methods import method_named
-    from polyspike.network import save
+    from polyspike.network import Network, save
+    from polyspike.spec import named
 
     from .describe import describe_network
 
+    progress = sys.stderr.isatty()
     given = model.load(options)
+    own = {name: getattr(options, name) for name in ("method", "per_channel", "reconstruct", "trials")}
     chosen = method_named(options.neuron).options(
         timesteps=options.timesteps,
         bits=options.bits,
-        per_channel=options.per_channel,
+        weight_bits=options.weight_bits,
+        layers={name: LayerOptions(widths.get("weights"), widths.get("counts")) for name, widths in options.layer},
         mean=options.mean,
         std=options.std,
         seed=options.seed,
-        **{name: value for name in ("method", "trials") if (value := getattr(options, name)) is not None},
+        **{name: value for name, value in own.items() if value is not None},
     )
+    if options.weight_bytes is not None or options.cycles is not None:
+        configuration = named(options.config)
+
+        def cycles(network: Network) -> int:
+            return sum(layer.cycles for layer in compile(network, configuration).report)
+
+        chosen = choose_widths(
+            given.module,
+            given.images.pixels,
+            chosen,
+            weight_bytes=options.weight_bytes,
+            cycles=options.cycles,
+            cost=cycles,
+            progress=progress,
+        )
     classes = tuple(options.classes.split(",")) if options.classes else ()
-    quantized = calibrate(given.module, given.images.pixels, chosen, progress=True)
+    quantized = calibrate(given.module, given.images.pixels, chosen, progress=progress)
     network = convert(quantized, name=given.name, classes=classes)
     output = options.output or Path(options.model.partition(":")[0]).with_suffix(".psnn")
     save(network, output)

@@ -161,7 +161,7 @@ def demonstrate(
 
     say(f"calibrating on {number(CALIBRATION_IMAGES)} training images")
     training = fashion_mnist("train").first(CALIBRATION_IMAGES)
-    calibrated = convert(model, training.images, Options(), name="demo", classes=test.classes)
+    calibrated = convert(model, training.images, name="demo", classes=test.classes, progress=progress)
     tuned = [
         convert(checkpoint.load_finetuned(Options(timesteps=steps)), name="demo", classes=test.classes)
         for steps in (1, 2)

@@ -4,6 +4,7 @@ import dataclasses
 
 from polyspike.compiler import Program
 from polyspike.network import CountRange, Input, Layer, MaxPool, Network, Node, Synapse, membrane_ranges
+from polyspike.network.file import weight_bits
 from polyspike.spec import NAMED
 
 from .text import number, table
@@ -53,6 +54,8 @@ def describe_network(network: Network) -> str:
             counts = counts_text(network.counts(node.name))
         if isinstance(node, Layer):
             size = number(sum(synapse.weight.size for synapse in node.synapses))
+            widths = {weight_bits(synapse.weight) for synapse in node.synapses}
+            size += f" ({' and '.join(map(str, sorted(widths)))} bit)"
             weights += sum(synapse.weight.size for synapse in node.synapses)
             bits = str(int(ranges[node.name].bits().max()))
             if node.neuron is not None and node.neuron.rectified:

@@ -1,10 +1,13 @@
-"""Calibration: choosing every layer's range from a few hundred training images, without training."""
+"""Calibration: choosing every layer's range, weights and biases by a few hundred training images, without training."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from polyspike.spec import ConversionError
 
@@ -12,6 +15,7 @@ from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, sources
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel
 from .ranges import choose_range
+from .reconstruction import reconstruct
 from .scaling import search_scale
 from .tracing import trace
 
@@ -27,10 +31,11 @@ def calibrate(
 ) -> QuantizedModel:
     """Trace and quantize a float network.
 
-    Every layer's range is chosen from the float network's sums, and multiplied by `options.scale`. Then, in order, each
-    layer, seeing the quantized outputs of those before it, gets biases for which the mean of each channel's sums is
-    the float network's again. With `options.trials` both is tried with so many scales, and the model's
-    `options.scale` is the one found.
+    Every layer's range is chosen from the float network's sums, and multiplied by `options.scale`. Then layers are
+    taken in order, each seeing the quantized outputs of those before it: its weights are chosen so that its own sums
+    are like the float network's (`options.reconstruct`), and its biases are moved so that the mean of each channel's
+    sums is the float network's again (`options.correct_bias`). With `options.trials` scales are tried, with corrected biases, and
+    the model's `options.scale` is the best one. The same images give the same result.
 
     Parameters
     ----------
@@ -43,7 +48,7 @@ def calibrate(
     options
         How to quantize.
     progress
-        Show a progress bar of the trials, if there are any.
+        Show progress bars.
 
     Raises
     ------
@@ -64,20 +69,25 @@ def calibrate(
     entry = quantized.prepare(images)
     with torch.no_grad():
         # The float network sees the bins of events one by one.
-        means, wanted = choose_ranges(quantized, entry.flatten(0, -4))
-        wanted = wanted.view(len(entry), -1, wanted.shape[1]).mean(1)
-        if not options.trials:
-            apply_scale(quantized, options.scale, entry, means)
-            return quantized
+        means, logits = choose_ranges(quantized, entry.flatten(0, -4))
+        scale = options.scale
+        if options.trials:
+            wanted = logits.view(len(entry), -1, logits.shape[1]).mean(1).softmax(1)
 
-        def divergence(scale: float) -> float:
-            """Return the mean Kullback-Leibler divergence of the outputs from the float network's, in nats."""
-            got = apply_scale(quantized.with_options(options), scale, entry, means)
-            return F.kl_div(got.log_softmax(1), wanted.softmax(1), reduction="batchmean").item()
+            def divergence(scale: float) -> float:
+                """Return the mean Kullback-Leibler divergence of the outputs from the float network's, in nats."""
+                tried = quantized.with_options(options)
+                scale_ranges(tried, scale)
+                got = correct_biases(tried, entry, means) if options.correct_bias else tried(entry)
+                return F.kl_div(got.log_softmax(1), wanted, reduction="batchmean").item()
 
-        scale = search_scale(divergence, options.scale, options.trials, options.seed, progress=progress)
-        quantized = quantized.with_options(options.replace(scale=scale))
-        apply_scale(quantized, scale, entry, means)
+            scale = search_scale(divergence, scale, options.trials, options.seed, progress=progress)
+            quantized = quantized.with_options(options.replace(scale=scale))
+        scale_ranges(quantized, scale)
+        if options.reconstruct:
+            reconstruct_layers(quantized, entry, progress=progress)
+        elif options.correct_bias:
+            correct_biases(quantized, entry, means)
     return quantized
 
 
@@ -92,15 +102,6 @@ def check_images(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images
 
 
-def apply_scale(model: QuantizedModel, scale: float, entry: Tensor, means: dict[str, Tensor]) -> Tensor:
-    """Scale every range and correct the biases; return the logits."""
-    for layer in model.layers.values():
-        assert isinstance(layer, QuantizedLayer)
-        if layer.range is not None:
-            layer.range.mul_(scale)
-    return correct_biases(model, entry, means) if model.options.correct_bias else model(entry)
-
-
 def choose_ranges(model: QuantizedModel, entry: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Set every range; return the mean of each channel's sums by layer, and the logits, of the float network."""
     means: dict[str, Tensor] = {}
@@ -113,23 +114,69 @@ def choose_ranges(model: QuantizedModel, entry: Tensor) -> tuple[dict[str, Tenso
     return means, sums.flatten(1)
 
 
+def scale_ranges(model: QuantizedModel, scale: float) -> None:
+    """Multiply every range."""
+    for layer in model.layers.values():
+        assert isinstance(layer, QuantizedLayer)
+        if layer.range is not None:
+            layer.range.mul_(scale)
+
+
 def correct_biases(model: QuantizedModel, entry: Tensor, means: dict[str, Tensor]) -> Tensor:
     """Move each layer's biases so that its mean sums are `means`, given the quantized outputs of those before it.
 
     Returns the logits.
     """
+
+    def correct(layer: QuantizedLayer, values: dict[str, list[Tensor]]) -> None:
+        _correct_bias(model, layer, values, means[layer.node.name])
+
+    return _in_order(model, entry, correct)
+
+
+def reconstruct_layers(model: QuantizedModel, entry: Tensor, *, progress: bool) -> Tensor:
+    """Choose each layer's weights anew, and correct its biases, given the quantized outputs of those before it.
+
+    Returns the logits.
+    """
+    events = model.network.input.events
+    wanted = model.network.all_sums(entry.flatten(0, -4))
+    bar = tqdm(total=len(model.network.layers), desc="calibrate", disable=not progress, mininterval=1.0)
+
+    def fit(layer: QuantizedLayer, values: dict[str, list[Tensor]]) -> None:
+        bar.update()
+        node, sums = next(wanted)
+        while node.name != layer.node.name:
+            node, sums = next(wanted)
+        terms, steps = node.terms, model.steps()
+        streams = [torch.stack(values[term.source], 1) for term in terms]
+        inputs = [stream.flatten(0, 1) if events else stream.mean(1) for stream in streams]
+        reconstruct(layer, inputs, [steps[term.source] for term in terms], sums)
+        if model.options.correct_bias:
+            _correct_bias(model, layer, values, sums.mean((0, 2, 3)))
+
+    logits = _in_order(model, entry, fit)
+    bar.close()
+    return logits
+
+
+def _in_order(
+    model: QuantizedModel, entry: Tensor, change: Callable[[QuantizedLayer, dict[str, list[Tensor]]], None]
+) -> Tensor:
+    """Run the model, changing each layer with weights before it is used; return the logits.
+
+    `change` gets a layer and the activations at each timestep of what it reads.
+    """
     network = model.network
     values = {network.input.name: model.at_each_timestep(entry)}
-    steps = model.steps()
     uses = network.last_use()
     for node in network.nodes[1:]:
         if isinstance(node, FloatMaxPool):
             values[node.name] = [node.apply(x) for x in values[node.source]]
         elif isinstance(node, FloatLayer):
             if node.role is not Role.POOL:
-                layer = model.layer(node.name)
-                got = torch.stack([sums.mean((0, 2, 3)) for sums in model.sums(node, values, steps)]).mean(0)
-                layer.bias.add_(means[node.name] - got)
+                change(model.layer(node.name), values)
+            steps = model.steps()
             if node.role is Role.OUTPUT:
                 values[node.name] = model.sums(node, values, steps)
             else:
@@ -138,6 +185,14 @@ def correct_biases(model: QuantizedModel, entry: Tensor, means: dict[str, Tensor
             if uses[source] == node.name:
                 del values[source]
     return torch.stack(values[network.nodes[-1].name]).mean(0).flatten(1)
+
+
+def _correct_bias(
+    model: QuantizedModel, layer: QuantizedLayer, values: dict[str, list[Tensor]], wanted: Tensor
+) -> None:
+    """Move a layer's biases so that the mean sum of each channel is `wanted`."""
+    got = torch.stack([sums.mean((0, 2, 3)) for sums in model.sums(layer.node, values, model.steps())]).mean(0)
+    layer.bias.add_(wanted - got)
 
 
 def activations(node: FloatLayer, sums: Tensor) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from .calibration import calibrate
 from .graph import FloatInput, FloatLayer, FloatMaxPool, Role, Term
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel, pooled_counts, scale_inputs
-from .scales import Units, membrane_units, round_half_up
+from .scales import Units, round_half_up
 
 
 def convert(
@@ -22,6 +22,7 @@ def convert(
     *,
     name: str | None = None,
     classes: tuple[str, ...] = (),
+    progress: bool = False,
 ) -> Network:
     """Convert a network to integers.
 
@@ -36,6 +37,8 @@ def convert(
         timesteps.
     name, classes
         What the network and its outputs are called.
+    progress
+        Show a progress bar while calibrating.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def convert(
     elif images is None:
         raise ConversionError("a float network needs calibration images: some hundred of its training images")
     else:
-        quantized = calibrate(model, images, options)
+        quantized = calibrate(model, images, options, progress=progress)
     return to_network(quantized, title, classes)
 
 
@@ -88,8 +91,7 @@ def _node(model: QuantizedModel, node: object, steps: dict[str, Tensor], headroo
     ]
     channels = node.shape[0]
     target = layer.step.detach().double().expand(channels) if layer.spiking else None
-    bits = layer.counts.bits if layer.counts is not None else 8
-    units = membrane_units(scaled, target, bits, node.name, headroom[node.name].double())
+    units = layer.scaled_units(scaled, headroom[node.name].double())
     synapses = tuple(_synapse(term, units, index, scaled[index]) for index, term in enumerate(node.terms))
     bias = _integers(layer.bias.detach().double() / units.unit)
     if target is None:

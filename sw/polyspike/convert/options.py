@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from polyspike.network import CountRange
 from polyspike.spec import ConversionError
@@ -17,6 +18,19 @@ class Method(enum.StrEnum):
     MSE = "mse"
     PERCENTILE = "percentile"
     MAX = "max"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOptions:
+    """What one layer has otherwise than `Options` say: the width of its weights, of its spike counts, or both."""
+
+    weight_bits: int | None = None
+    bits: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "bits"):
+            if getattr(self, name) not in (None, 4, 8):
+                raise ConversionError(f"{name} of a layer is {getattr(self, name)}, but must be 4 or 8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,27 +51,35 @@ class Options:
     With `probabilistic`, layers with a ReLU have two-phase probabilistic neurons, which emit one spike a timestep at
     most; layers without one are as elsewhere, and start with half a threshold whatever `initial_potential` is.
 
+    `weight_bits` is the width of weights; shortcuts without weights of their own keep 8 bits. `layers` has what single
+    layers, by name, are to have otherwise.
+
     `scale` multiplies every range that `method` chose. With `trials` above 0, calibration looks for a better one in so
     many trials, a Bayesian optimization that starts with `scale`, and that the same `seed` repeats exactly (see
     `scaling.py`).
 
-    `per_channel` gives every channel its own step. `correct_bias` moves each layer's biases so that its mean sums
-    over the calibration images equal the float network's. `accumulator_bits` is the width that membranes must fit.
+    `per_channel` gives every channel its own step. `reconstruct` chooses each layer's weights anew, so that it computes
+    the float network's sums from quantized inputs, see `reconstruction.py`. `correct_bias` moves each layer's biases so
+    that its mean sums over the calibration images equal the float network's. `accumulator_bits` is the width that
+    membranes must fit.
     """
 
     timesteps: int = 1
     bits: int = 4
     counts: CountRange | None = None
     signed_counts: CountRange | None = None
+    weight_bits: int = 8
+    layers: Mapping[str, LayerOptions] = dataclasses.field(default_factory=dict)
     initial_potential: float = 0.5
     negative_threshold: float = 0.0
     probabilistic: bool = False
-    method: Method = Method.ENTROPY
+    method: Method = Method.MSE
     percentile: float = 99.9
     scale: float = 1.0
     trials: int = 0
     seed: int = 0
-    per_channel: bool = False
+    per_channel: bool = True
+    reconstruct: bool = True
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     correct_bias: bool = True
@@ -68,6 +90,8 @@ class Options:
             raise ConversionError(f"timesteps is {self.timesteps}, but must be from 1 to 255")
         if self.bits not in (4, 8):
             raise ConversionError(f"bits is {self.bits}; spike counts have 4 or 8 bits")
+        if self.weight_bits not in (4, 8):
+            raise ConversionError(f"weight_bits is {self.weight_bits}; weights have 4 or 8 bits")
         if self.method not in tuple(Method):
             raise ConversionError(f"method is {self.method!r}; there are {', '.join(Method)}")
         # A plain string, as from a command line, becomes the method of that name.
@@ -121,6 +145,18 @@ class Options:
             return self.signed_counts
         half = 1 << (self.bits - 1)
         return CountRange(half, half - 1, self.bits)
+
+    def of_layer(self, name: str) -> "Options":
+        """Return the options of one layer; a width of counts of its own goes before `counts` and `signed_counts`."""
+        own = self.layers.get(name)
+        if own is None:
+            return self
+        result = self.replace(layers={})
+        if own.weight_bits is not None:
+            result = result.replace(weight_bits=own.weight_bits)
+        if own.bits is not None:
+            result = result.replace(bits=own.bits, counts=None, signed_counts=None)
+        return result
 
     def normalization(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and std with one entry for each of `channels`."""

@@ -39,6 +39,8 @@ class QuantizedLayer(nn.Module):
         self.node = node
         self.counts = counts
         self.rectified = rectified
+        #: width of each term's weights
+        self.weight_bits = tuple(8 if term.fixed else options.weight_bits for term in node.terms)
         self.weights = nn.ParameterList(
             nn.Parameter(term.weight.clone(), requires_grad=not term.fixed) for term in node.terms
         )
@@ -68,8 +70,13 @@ class QuantizedLayer(nn.Module):
             scale_inputs(weight.detach(), step, term)
             for term, weight, step in zip(self.node.terms, self.weights, steps, strict=True)
         ]
-        target = self.step.detach().expand(self.node.shape[0]) if self.spiking else None
-        return membrane_units(scaled, target, self.counts.bits if self.counts else WIDE, self.node.name)
+        return self.scaled_units(scaled)
+
+    def scaled_units(self, scaled: Sequence[Tensor], headroom: Tensor | None = None) -> Units:
+        """Return the same for weights in activation units, see `membrane_units`."""
+        target = self.step.detach().to(scaled[0].dtype).expand(self.node.shape[0]) if self.spiking else None
+        bits = self.counts.bits if self.counts is not None else WIDE
+        return membrane_units(scaled, target, bits, self.node.name, headroom, self.weight_bits)
 
     def sums(self, inputs: Sequence[Tensor], steps: Sequence[Tensor], exact: bool = False) -> Tensor:
         """Return the layer's sums, quantized weights and bias used unless `exact`."""
@@ -181,6 +188,7 @@ class QuantizedModel(nn.Module):
         self.layers = nn.ModuleDict()
         #: counts every node emits
         self.counts: dict[str, CountRange] = {network.input.name: self.input.counts}
+        _check_layers(network, options)
         for node in network.nodes[1:]:
             if isinstance(node, FloatMaxPool):
                 if options.timesteps > 1:
@@ -193,14 +201,15 @@ class QuantizedModel(nn.Module):
                 counts, rectified = self._counts_of(node)
                 if counts is not None:
                     self.counts[node.name] = counts
-                self.layers[_key(node.name)] = QuantizedLayer(node, counts, rectified, options)
+                self.layers[_key(node.name)] = QuantizedLayer(node, counts, rectified, options.of_layer(node.name))
 
     def _counts_of(self, node: FloatLayer) -> tuple[CountRange | None, bool]:
+        options = self.options.of_layer(node.name)
         if node.role is Role.RELU:
-            counts = self.options.relu_counts
+            counts = options.relu_counts
             return counts, counts.n_neg > 0
         if node.role is Role.SIGNED:
-            return self.options.linear_counts, False
+            return options.linear_counts, False
         if node.role is Role.POOL:
             return pooled_counts(self.counts[node.terms[0].source], node.terms[0].taps)[0], False
         return None, False
@@ -315,6 +324,16 @@ class QuantizedModel(nn.Module):
                 if uses[source] == node.name:
                     values.pop(source, None)
         raise AssertionError("the last node of a float network is its output layer")
+
+
+def _check_layers(network: FloatNetwork, options: Options) -> None:
+    """Refuse widths for layers that there are not, or that have none."""
+    weights = {node.name: node for node in network.layers if node.role is not Role.POOL}
+    for name, own in options.layers.items():
+        if name not in weights:
+            raise ConversionError(f"no layer {name!r} has weights; those that do: {', '.join(weights)}")
+        if weights[name].role is Role.OUTPUT and own.bits is not None:
+            raise ConversionError(f"layer {name!r} emits no spikes, so its counts have no width; it is the output")
 
 
 def pooled_counts(counts: CountRange, taps: int) -> tuple[CountRange, int]:

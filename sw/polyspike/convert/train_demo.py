@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from .calibration import calibrate
 from .datasets import Dataset, fashion_mnist
-from .demo import CHECKPOINTS, FLOAT_CHECKPOINT, MANIFEST, PMSM_CHECKPOINT
+from .demo import CALIBRATION, CHECKPOINTS, FLOAT_CHECKPOINT, MANIFEST, PMSM_CHECKPOINT
 from .finetuning import DEFAULT_SCHEDULE, finetune
 from .models import DemoVGG
-from .options import Options
 from .quantized import QuantizedModel
 from .training import Schedule, predict, train
 
@@ -68,7 +67,7 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
     results = {"float": _accuracy(model, pixels(test.images), test)}
     print(f"float network: {results['float']:.2%} of {len(test)} test images")
 
-    calibrated = calibrate(model, training.first(CALIBRATION_IMAGES).images, Options())
+    calibrated = calibrate(model, training.first(CALIBRATION_IMAGES).images, CALIBRATION)
     results["calibrated_t1"] = _quantized_accuracy(calibrated, test)
     print(f"calibrated, T = 1: {results['calibrated_t1']:.2%}")
     tuned = finetune(
@@ -80,7 +79,7 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
     )
     for timesteps in (1, 2):
         key = f"finetuned_t{timesteps}"
-        results[key] = _quantized_accuracy(tuned.with_options(Options(timesteps=timesteps)), test)
+        results[key] = _quantized_accuracy(tuned.with_options(CALIBRATION.replace(timesteps=timesteps)), test)
         print(f"fine-tuned, T = {timesteps}: {results[key]:.2%}")
 
     output.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Network files: safetensors with a JSON header. Self-describing, versioned, digest-checked, no pickle.
 
-`write_tensors` and `read_tensors` are the container that program files use too.
+Weights that are all within -7..7 are stored two a byte; any others are a byte each. `write_tensors` and `read_tensors`
+are the container that program files use too.
 """
 
 import dataclasses
@@ -26,6 +27,9 @@ KIND = "polyspike network"
 VERSION = 2
 
 Arrays = dict[str, NDArray[Any]]
+
+#: Largest magnitude of weights that take 4 bits each.
+_LARGEST_PACKED = 7
 
 
 def content_digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -132,17 +136,19 @@ def to_header(network: Network) -> tuple[dict[str, Any], Arrays]:
             arrays[f"{node.name}/scale"] = node.scale
             entry |= {"kind": "layer", "synapses": [], "neuron": None}
             for index, synapse in enumerate(node.synapses):
+                described = {
+                    "source": synapse.source,
+                    "window": list(synapse.window),
+                    "stride": list(synapse.stride),
+                    "padding": list(synapse.padding),
+                    "groups": synapse.groups,
+                    "shift": synapse.shift,
+                }
                 arrays[f"{node.name}/weight{index}"] = synapse.weight
-                entry["synapses"].append(
-                    {
-                        "source": synapse.source,
-                        "window": list(synapse.window),
-                        "stride": list(synapse.stride),
-                        "padding": list(synapse.padding),
-                        "groups": synapse.groups,
-                        "shift": synapse.shift,
-                    }
-                )
+                if weight_bits(synapse.weight) == 4:
+                    arrays[f"{node.name}/weight{index}"] = pack_weights(synapse.weight)
+                    described["packed"] = list(synapse.weight.shape)
+                entry["synapses"].append(described)
             if node.neuron is not None:
                 arrays[f"{node.name}/theta"] = node.neuron.theta
                 arrays[f"{node.name}/v0"] = node.neuron.v0
@@ -183,6 +189,32 @@ def load(path: Path | str) -> Network:
         return from_header(header, arrays)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
+
+
+def weight_bits(weight: NDArray[np.int8]) -> int:
+    """Return how many bits each of these weights takes in a file, 4 or 8."""
+    return 4 if int(np.abs(weight.astype(np.int16)).max(initial=0)) <= _LARGEST_PACKED else 8
+
+
+def pack_weights(weight: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return weights from -7 to 7, of any shape, two a byte: the first in the low half, in two's complement."""
+    nibbles = np.zeros((weight.size + 1) // 2 * 2, np.uint8)
+    nibbles[: weight.size] = weight.ravel().view(np.uint8) & 15
+    packed: NDArray[np.uint8] = nibbles[0::2] | (nibbles[1::2] << 4)
+    return packed
+
+
+def unpack_weights(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Return int8 weights of a shape from what `pack_weights` made. Raises ValueError when they are not that."""
+    size = int(np.prod(shape))
+    if packed.dtype != np.uint8 or packed.shape != ((size + 1) // 2,):
+        raise ValueError(f"{packed.dtype} {packed.shape} do not hold weights of shape {shape}, two a byte")
+    nibbles = np.stack([packed & 15, packed >> 4], 1).ravel()[:size]
+    return ((nibbles ^ 8).astype(np.int8) - 8).astype(np.int8).reshape(shape)
+
+
+def _weight(array: NDArray[Any], entry: Mapping[str, Any]) -> NDArray[np.int8]:
+    return unpack_weights(array, tuple(map(int, entry["packed"]))) if "packed" in entry else array
 
 
 def _counts(counts: CountRange) -> list[int]:
@@ -230,7 +262,7 @@ def _node(entry: Mapping[str, Any], arrays: Arrays) -> Node:
     synapses = tuple(
         Synapse(
             each["source"],
-            arrays[f"{name}/weight{index}"],
+            _weight(arrays[f"{name}/weight{index}"], each),
             _pair(each["window"]),
             _pair(each["stride"]),
             _pair(each["padding"]),

@@ -10,5 +10,12 @@ from .method import SINGLE_SPIKES, ConversionMethod
 METHOD = ConversionMethod(
     "if",
     "Rueckauer et al., 2017",
-    {**SINGLE_SPIKES, "initial_potential": 0.0, "method": Method.PERCENTILE, "correct_bias": False},
+    {
+        **SINGLE_SPIKES,
+        "initial_potential": 0.0,
+        "method": Method.PERCENTILE,
+        "per_channel": False,
+        "reconstruct": False,
+        "correct_bias": False,
+    },
 )

@@ -21,7 +21,7 @@ from .method import ConversionMethod
 #: How many factors are tried. The divergence is flat around the least.
 TRIALS = 24
 
-_OWN = {"initial_potential": 0.5, "method": Method.PERCENTILE, "trials": TRIALS}
+_OWN = {"initial_potential": 0.5, "method": Method.PERCENTILE, "per_channel": False, "trials": TRIALS}
 _SYMMETRIC = CountRange(7, 7, 4)
 
 METHOD = ConversionMethod("sfn", "arXiv 2510.23383", _OWN)

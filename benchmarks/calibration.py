@@ -1,0 +1,95 @@
+"""What each part of calibration is worth: accuracy without fine-tuning, on the golden model.
+
+    python benchmarks/calibration.py [--images 10000] [--timesteps 1] [--cases rounding bias ...]
+    python benchmarks/calibration.py --network resnet20 --data FOLDER
+
+The demo network on Fashion-MNIST; or ResNet-20 on CIFAR-10 (JPEG), where FOLDER holds its checkpoint
+`resnet20_cifar10.safetensors` and the archives of `cifar10_jpeg`. Beside the accuracy: the share of images that are
+classified as by the float network, and the mean squared error of the logits, relative to the variance of the float
+network's; these tell good calibrations apart where accuracies no longer do.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from polyspike.convert import Method, Options, convert, demo, load_state
+from polyspike.convert.datasets import Dataset, cifar10_jpeg, fashion_mnist
+from polyspike.convert.models import ResNet20
+from polyspike.golden import run
+from polyspike.network import quantize
+
+#: Ranges by the least squared error, one a layer; weights rounded to the nearest. The other cases add to it.
+ROUNDING: dict[str, Any] = {"per_channel": False, "reconstruct": False, "correct_bias": False}
+CASES: dict[str, dict[str, Any]] = {
+    "rounding": ROUNDING,
+    "bias": {**ROUNDING, "correct_bias": True},
+    "per-channel": {**ROUNDING, "per_channel": True},
+    "reconstruct": {**ROUNDING, "reconstruct": True},
+    "without-reconstruct": {"reconstruct": False},
+    "entropy": {"method": Method.ENTROPY},
+    "all": {},
+    "rounding-w4": {**ROUNDING, "weight_bits": 4},
+    "without-reconstruct-w4": {"reconstruct": False, "weight_bits": 4},
+    "all-w4": {"weight_bits": 4},
+}
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="What each part of calibration is worth, without fine-tuning.")
+    parser.add_argument("--network", choices=("demo", "resnet20"), default="demo")
+    parser.add_argument("--data", type=Path, help="folder of ResNet-20's checkpoint and data")
+    parser.add_argument("--images", type=int, default=10_000, help="test images (default: all)")
+    parser.add_argument("--calibration-images", type=int, default=512, help="training images (default: 512)")
+    parser.add_argument("--timesteps", type=int, nargs="+", default=[1])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    chosen = parser.parse_args()
+    if chosen.network == "resnet20" and chosen.data is None:
+        parser.error("resnet20 needs --data")
+    torch.set_num_threads(1)
+    model, training, test, own = subject(chosen.network, chosen.data, chosen.calibration_images, chosen.images)
+    wanted = float_logits(model, test.images, own)
+    print(f"float network: {(wanted.argmax(1) == test.labels).mean():.2%} of {len(test)} images", flush=True)
+    for name in chosen.cases:
+        for timesteps in chosen.timesteps:
+            start = time.process_time()
+            network = convert(model, training.images, Options(timesteps=timesteps, **own, **CASES[name]))
+            seconds = time.process_time() - start
+            membranes = run(network, quantize(network.input, test.images)).membranes
+            logits = membranes.reshape(len(membranes), -1) * network.output.scale / timesteps
+            classes = logits.argmax(1)
+            print(
+                f"{name}, T = {timesteps}: {(classes == test.labels).mean():.2%}, "
+                f"{(classes == wanted.argmax(1)).mean():.2%} as the float network, "
+                f"error {((logits - wanted) ** 2).mean() / wanted.var():.2%}, {seconds:.0f} s to convert",
+                flush=True,
+            )
+
+
+def subject(name: str, data: Path, calibration: int, images: int) -> tuple[nn.Module, Dataset, Dataset, dict[str, Any]]:
+    """Return a network, calibration images, test images, and the options it needs."""
+    if name == "demo":
+        return demo.load_float(), fashion_mnist("train").first(calibration), fashion_mnist("test").first(images), {}
+    model = ResNet20()
+    load_state(model, data / "resnet20_cifar10.safetensors")
+    training, test = cifar10_jpeg("train", data, limit=calibration), cifar10_jpeg("test", data, limit=images)
+    return model.eval(), training, test, {"mean": ResNet20.MEAN, "std": ResNet20.STD}
+
+
+@torch.no_grad()
+def float_logits(model: nn.Module, images: NDArray[np.uint8], own: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the float network's logits [number, classes]."""
+    mean, std = (torch.tensor(own.get(key, (value,))).view(-1, 1, 1) for key, value in (("mean", 0.0), ("std", 1.0)))
+    batches = [model((torch.from_numpy(batch) / 255 - mean) / std) for batch in np.array_split(images, 50)]
+    return torch.cat(batches).double().numpy()
+
+
+if __name__ == "__main__":
+    main()
