@@ -122,8 +122,14 @@ def _float_accuracy(subject: Subject, images: int) -> float:
 
 
 def _options(subject: Subject, levels: int, method: Method) -> Options:
+    """Return one range a layer, the float network's weights: what is compared is how ranges are chosen."""
     return Options(
-        counts=CountRange(0, levels, 4), method=method, mean=tuple(subject.trained.mean), std=tuple(subject.trained.std)
+        counts=CountRange(0, levels, 4),
+        method=method,
+        per_channel=False,
+        reconstruct=False,
+        mean=tuple(subject.trained.mean),
+        std=tuple(subject.trained.std),
     )
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     network = trace(demo.load_float(), demo.SHAPE)
     for base in chosen.bases:
         for levels in chosen.levels:
-            options = Options(counts=CountRange(0, levels, 4), method=base)
+            options = Options(counts=CountRange(0, levels, 4), method=base, per_channel=False)
             measure(QuantizedModel(network, options).eval(), chosen)
 
 

@@ -34,8 +34,8 @@ def calibrate(
     Every layer's range is chosen from the float network's sums, and multiplied by `options.scale`. Then layers are
     taken in order, each seeing the quantized outputs of those before it: its weights are chosen so that its own sums
     are like the float network's (`options.reconstruct`), and its biases are moved so that the mean of each channel's
-    sums is the float network's again (`options.correct_bias`). With `options.trials` scales are tried, with corrected biases, and
-    the model's `options.scale` is the best one. The same images give the same result.
+    sums is the float network's again (`options.correct_bias`). With `options.trials` scales are tried, with corrected
+    biases, and the model's `options.scale` is the best one. The same images give the same result.
 
     Parameters
     ----------
