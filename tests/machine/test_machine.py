@@ -289,8 +289,8 @@ def test_random_firing_by_hand():
         write_params(machine, channel, 10, -1, 1)
     # With the highest tap alone, a register of 16 bits turns, and comes back after each number.
     values_ = {RandomValue.TAPS: 0x8000, RandomValue.FIRST: 0x8000}
-    values_ |= dict.fromkeys((RandomValue.PIXEL, RandomValue.ROW, RandomValue.TIMESTEP), 1 << 31)
     jump = 1 << 31  # to where it is
+    values_ |= {RandomValue.POSITION: jump, RandomValue.TIMESTEP: jump}
     machine.write(Space.PARAMS, 1, 1, [jump << 32 | 1])
     code = [make(RANDOM, which=which, value=value) for which, value in values_.items()]
     execute(machine, [*code, *program(shape={"timesteps": 2}, fire={"kind": FireKind.PROBABILISTIC})])
@@ -305,7 +305,5 @@ def test_random_firing_is_refused_where_there_is_none(machine):
         write_params(machine, channel, 10, 0, 0)
     with pytest.raises(DeviceError, match="configuration 'tiny' has no probabilistic neurons"):
         execute(machine, program(fire={"kind": FireKind.PROBABILISTIC}))
-    with pytest.raises(DeviceError, match="configuration 'tiny' has no random value 0"):
+    with pytest.raises(DeviceError, match="configuration 'tiny' has no probabilistic neurons"):
         execute(machine, [make(RANDOM, which=0, value=0)])
-    with pytest.raises(DeviceError, match="has no random value 5"):
-        execute(Machine(TINY.replace(probabilistic=1)), [make(RANDOM, which=5, value=0)])

@@ -62,7 +62,7 @@ class Dealer(wiring.Component):
         deal = Signal()
         on = walking & ~deal
         if self.configuration.probabilistic:
-            on = on & ~self._jumping(m, at.random, deal, last_x, last_y)
+            on = on & ~self._jumping(m, at.random, deal, last_x & last_y)
         if columns == 1:
             # The walk goes on in the cycle after the column has taken it.
             m.d.sync += deal.eq(self.item0.valid & self.item0.ready)
@@ -127,7 +127,7 @@ class Dealer(wiring.Component):
             m.d.sync += walking.eq(1)
         return m
 
-    def _jumping(self, m: Module, random: Signal, deal: Signal, last_x: Signal, last_y: Signal) -> Value:
+    def _jumping(self, m: Module, random: Signal, deal: Signal, last: Value) -> Value:
         """Add what keeps `random`, and return when it is not known yet what it is at the next position."""
         layer, begin = self.layer, Signal()
         m.submodules.jump = jump = Jump()
@@ -136,10 +136,10 @@ class Dealer(wiring.Component):
             jump.start.eq(begin),
             jump.taps.eq(layer.random.taps),
             jump.state.eq(random),
-            jump.jump.eq(Mux(last_x, layer.random.row, layer.random.pixel)),
+            jump.jump.eq(layer.random.position),
         ]
         with m.If(deal):
             m.d.sync += random.eq(jump.result)
-        with m.If(self.start | (deal & last_x & last_y)):
+        with m.If(self.start | (deal & last)):
             m.d.sync += random.eq(layer.random.first)
         return begin | jump.busy

@@ -58,9 +58,8 @@ counts channels):
 
 The numbers r of a PROBABILISTIC layer come from a register that `polyspike.spec.lfsr` describes, with the taps TAPS of
 `RANDOM`. Its state before the draw of channel 0 at t = 0 of the first position (y = x = 0) is FIRST. Jumps lead from
-there to the next pixel (PIXEL), from the last pixel of a row to the first one of the next row (ROW), from one timestep
-to the next (TIMESTEP), and to the first channel of a tile (in the parameters of that channel, `params` being a multiple
-of L); the channels of a tile draw one after the other.
+there to the next position (POSITION), from one timestep to the next (TIMESTEP), and to the first channel of a tile (in
+the parameters of that channel, `params` being a multiple of L); the channels of a tile draw one after the other.
 
 Output words of a tile: SPIKE and PROBABILISTIC write `L * B / 64` words (half a word where L * B = 32) at word offset
 `tile * L * B / 64`; MEMBRANE and RAW write L / 2 words at offset `tile * L / 2`. The address of a position is
@@ -110,9 +109,8 @@ class RandomValue(enum.IntEnum):
 
     TAPS = 0
     FIRST = 1
-    PIXEL = 2
-    ROW = 3
-    TIMESTEP = 4
+    POSITION = 2
+    TIMESTEP = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,7 +243,7 @@ RANDOM = Format(
     "RANDOM",
     8,
     "One of the values that random numbers depend on; configurations with probabilistic neurons only.",
-    (Field("which", 3, "RandomValue"), Field("value", 32, "the register's taps, a state, or a jump")),
+    (Field("which", 2, "RandomValue"), Field("value", 32, "the register's taps, a state, or a jump")),
 )
 HALT = Format("HALT", 0, "End the program.", ())
 

@@ -173,8 +173,8 @@ class Machine:
                 self._slots[instruction.values["slot"]][instruction.format.name] = instruction.values
             elif instruction.format is RANDOM:
                 which = instruction.values["which"]
-                if not c.probabilistic or which not in tuple(RandomValue):
-                    raise DeviceError(f"configuration {c.name!r} has no random value {which}")
+                if not c.probabilistic:
+                    raise DeviceError(f"configuration {c.name!r} has no probabilistic neurons")
                 self._random[RandomValue(which)] = instruction.values["value"]
             else:
                 self._single[instruction.format.name] = instruction.values
@@ -297,8 +297,7 @@ class Machine:
         starts, state = {}, self._random[RandomValue.FIRST]
         for row, pixel in np.ndindex(shape["height"], shape["width"]):
             starts[row, pixel] = advance(state, tile_jump, taps)
-            last = pixel == shape["width"] - 1
-            state = advance(state, self._random[RandomValue.ROW if last else RandomValue.PIXEL], taps)
+            state = advance(state, self._random[RandomValue.POSITION], taps)
         states = np.array([starts[row, pixel] for row, pixel in zip(y, x, strict=True)])
         for _ in range(shape["timesteps"]):
             numbers = np.zeros((len(y), self.configuration.lanes), np.int64)

@@ -295,16 +295,16 @@ class Lowering:
         return theta, bias, v0, fourth
 
     def random_values(self, node: Layer, rows: Span, pixels: Span) -> dict[RandomValue, int]:
-        """Return what RANDOM sets for some rows and pixels of a probabilistic layer."""
+        """Return what RANDOM sets for some rows of a probabilistic layer, or some pixels of one row."""
         assert node.neuron is not None and node.neuron.lfsr is not None
         lfsr, (channels, _, width) = node.neuron.lfsr, node.shape
+        assert pixels == (0, width) or rows[1] - rows[0] == 1, "positions must follow each other"
         each = self.network.timesteps * channels  # draws of a position
         before = jump_over((rows[0] * width + pixels[0]) * each, lfsr.taps)
         return {
             RandomValue.TAPS: lfsr.taps,
             RandomValue.FIRST: advance(lfsr.seed, before, lfsr.taps),
-            RandomValue.PIXEL: jump_over(each, lfsr.taps),
-            RandomValue.ROW: jump_over((width - (pixels[1] - pixels[0]) + 1) * each, lfsr.taps),
+            RandomValue.POSITION: jump_over(each, lfsr.taps),
             RandomValue.TIMESTEP: jump_over(channels, lfsr.taps),
         }
 
