@@ -192,7 +192,7 @@ def test_convert_has_the_neurons_of_every_method(folder: Path, tmp_path: Path, n
     assert (neuron.theta_neg is not None) == (name == "ecl")
 
 
-@pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo"])
+@pytest.mark.parametrize("command", ["", "events", "convert", "compile", "run", "info", "demo"])
 def test_help_has_examples_and_needs_nothing_heavy(command: str) -> None:
     """In an own process, because this one has imported everything already."""
     code = (
