@@ -243,7 +243,7 @@ def test_entropy_of_a_network(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert ".svg" in error_of(capsys, "entropy", *own, "--plot", str(tmp_path / "entropy.bmp"))
 
 
-@pytest.mark.parametrize("command", ["", "convert", "compile", "run", "info", "demo", "entropy"])
+@pytest.mark.parametrize("command", ["", "events", "convert", "compile", "run", "info", "demo", "entropy"])
 def test_help_has_examples_and_needs_nothing_heavy(command: str) -> None:
     """In an own process, because this one has imported everything already."""
     code = (

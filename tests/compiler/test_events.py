@@ -36,7 +36,7 @@ def check(network, configuration, seed):
 @pytest.mark.parametrize("configuration", [TINY, LARGE, *SHRUNKEN], ids=lambda c: c.name)
 def test_random_networks_on_events(configuration):
     first = [TINY, LARGE, *SHRUNKEN].index(configuration)
-    for seed in range(first, 14, 7):
+    for seed in [first] if configuration in SHRUNKEN else range(first, 21, 7):
         network = with_events(random_network(seed))
         program = check(network, configuration, seed)
         if program.resident and program.packing is None:
