@@ -81,12 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-channel",
         action=argparse.BooleanOptionalAction,
-        help="one range for each channel, or for each layer (default: each channel; each layer with if)",
+        help="one range for each channel, or for each layer (default: each channel with pmsm)",
     )
     parser.add_argument(
         "--reconstruct",
         action=argparse.BooleanOptionalAction,
-        help="choose weights so that each layer's sums are the float network's (default: with pmsm, ecl and qcfs)",
+        help="choose weights so that each layer's sums are the float network's (default: with pmsm)",
     )
     parser.add_argument(
         "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
