@@ -80,12 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-channel",
         action=argparse.BooleanOptionalAction,
-        help="one range for each channel, or for each layer (default: each layer with sfn and if, else each channel)",
+        help="one range for each channel, or for each layer (default: each channel with pmsm)",
     )
     parser.add_argument(
         "--reconstruct",
         action=argparse.BooleanOptionalAction,
-        help="choose weights so that each layer's sums are the float network's (default: with all but if)",
+        help="choose weights so that each layer's sums are the float network's (default: with pmsm)",
     )
     parser.add_argument(
         "--trials",

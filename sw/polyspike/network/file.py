@@ -200,7 +200,7 @@ def pack_weights(weight: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Return weights from -7 to 7, of any shape, two a byte: the first in the low half, in two's complement."""
     nibbles = np.zeros((weight.size + 1) // 2 * 2, np.uint8)
     nibbles[: weight.size] = weight.ravel().view(np.uint8) & 15
-    packed: NDArray[np.uint8] = nibbles[0::2] | (nibbles[1::2] << 4)
+    packed: NDArray[np.uint8] = (nibbles[0::2] | (nibbles[1::2] << 4)).astype(np.uint8)
     return packed
 
 

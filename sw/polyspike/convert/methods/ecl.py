@@ -10,7 +10,7 @@ quarter of the threshold, and the least squared error.
 from polyspike.network import CountRange
 
 from ..options import Method
-from .method import ConversionMethod
+from .method import ONE_RANGE, ConversionMethod
 
 #: In thresholds.
 NEGATIVE_THRESHOLD = 0.25
@@ -21,6 +21,7 @@ METHOD = ConversionMethod(
     "ecl",
     "arXiv 2506.01968",
     {
+        **ONE_RANGE,
         "counts": _TERNARY,
         "signed_counts": _TERNARY,
         "initial_potential": 0.5,

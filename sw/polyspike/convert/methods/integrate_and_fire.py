@@ -5,17 +5,16 @@ MAX, the largest one), its membranes start at zero, and rates come close after t
 """
 
 from ..options import Method
-from .method import SINGLE_SPIKES, ConversionMethod
+from .method import ONE_RANGE, SINGLE_SPIKES, ConversionMethod
 
 METHOD = ConversionMethod(
     "if",
     "Rueckauer et al., 2017",
     {
         **SINGLE_SPIKES,
+        **ONE_RANGE,
         "initial_potential": 0.0,
         "method": Method.PERCENTILE,
-        "per_channel": False,
-        "reconstruct": False,
         "correct_bias": False,
     },
 )

@@ -11,6 +11,9 @@ from ..options import Options
 #: The counts of integrate-and-fire neurons. A layer without a ReLU emits a spike of either sign.
 SINGLE_SPIKES = {"counts": CountRange(0, 1, 4), "signed_counts": CountRange(1, 1, 4)}
 
+#: Calibration as in the papers: one range a layer, and weights as they were trained.
+ONE_RANGE = {"per_channel": False, "reconstruct": False}
+
 #: Largest unsigned count of 4 bits.
 _MOST_LEVELS = 15
 

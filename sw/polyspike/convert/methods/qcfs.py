@@ -5,8 +5,8 @@ with one spike a timestep then comes close after several timesteps. Layers witho
 """
 
 from ..options import Method
-from .method import SINGLE_SPIKES, ConversionMethod
+from .method import ONE_RANGE, SINGLE_SPIKES, ConversionMethod
 
 METHOD = ConversionMethod(
-    "qcfs", "Bu et al., ICLR 2022", {**SINGLE_SPIKES, "initial_potential": 0.5, "method": Method.MSE}
+    "qcfs", "Bu et al., ICLR 2022", {**SINGLE_SPIKES, **ONE_RANGE, "initial_potential": 0.5, "method": Method.MSE}
 )

@@ -16,12 +16,12 @@ idle: the dual form is for networks of signed activations.
 from polyspike.network import CountRange
 
 from ..options import Method
-from .method import ConversionMethod
+from .method import ONE_RANGE, ConversionMethod
 
 #: How many factors are tried. The divergence is flat around the least.
 TRIALS = 24
 
-_OWN = {"initial_potential": 0.5, "method": Method.PERCENTILE, "per_channel": False, "trials": TRIALS}
+_OWN = {**ONE_RANGE, "initial_potential": 0.5, "method": Method.PERCENTILE, "trials": TRIALS}
 _SYMMETRIC = CountRange(7, 7, 4)
 
 METHOD = ConversionMethod("sfn", "arXiv 2510.23383", _OWN)

@@ -14,12 +14,13 @@ the neurons that they have with PMSM.
 from polyspike.network import CountRange
 
 from ..options import Method
-from .method import ConversionMethod
+from .method import ONE_RANGE, ConversionMethod
 
 METHOD = ConversionMethod(
     "tpp",
     "arXiv 2502.14487",
     {
+        **ONE_RANGE,
         "counts": CountRange(0, 1, 4),
         "probabilistic": True,
         "initial_potential": 0.0,
