@@ -85,7 +85,7 @@ def test_the_criterion_holds_with_few_counts(kind, most):
 
 @pytest.mark.parametrize(("name", "timesteps"), [("residual +", 1), ("no activation", 2)])
 def test_analysis(name, timesteps):
-    images, options = images_for(name), Options(timesteps=timesteps)
+    images, options = images_for(name), Options(timesteps=timesteps, method=Method.ENTROPY)
     network = trace(build(name), images.shape[1:])
     layers = {layer.name: layer for layer in analyze(network, images, options)}
     spiking = [node for node in network.layers if node.role in (Role.RELU, Role.SIGNED)]

@@ -139,3 +139,19 @@ def test_trace_is_left_alone():
         torch.equal(old, term.weight)
         for old, term in zip(before, (t for layer in network.layers for t in layer.terms), strict=True)
     )
+
+
+def test_a_channel_that_hardly_fires_keeps_a_range():
+    """Its own would be so small that no weights of the next layer, or of its own, could be expressed."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    with torch.no_grad():
+        model[0].weight[2] = -1.0
+        # Only a nearly black window fires, and weakly.
+        model[0].bias[2] = 1e-6
+    images = np.random.default_rng(0).integers(100, 256, (32, 1, 8, 8), np.uint8)
+    images[0, 0, :3, :3] = 0
+    layer = calibrate(model, images, Options(per_channel=True)).layer("0")
+    ranges = layer.range.detach()
+    assert ranges.min() >= ranges.max() / 256
+    assert to_network(calibrate(model, images, Options(per_channel=True)), "quiet")

@@ -81,7 +81,7 @@ def ranges(model):
 
 def test_all_ranges_have_one_scale_and_diverge_less():
     images = images_for(NAME, 8)
-    coarse = {"counts": CountRange(0, 3, 4)}
+    coarse = {"counts": CountRange(0, 3, 4), "per_channel": False, "reconstruct": False}
     base = calibrate(build(NAME), images, Options(method=Method.PERCENTILE, **coarse))
     scaled = calibrate(build(NAME), images, METHODS["sfn"].options(trials=12, **coarse))
     scale = scaled.options.scale

@@ -20,6 +20,9 @@ from .scaling import search_scale
 from .tracing import trace
 
 _SAMPLE = 1 << 20
+#: Least range of a channel, as a share of its layer's largest: one that hardly fires on the calibration images may do so
+#: on others, and a tiny step is one that no 8-bit weights can be expressed in.
+_LEAST_RANGE = 1 / 256
 
 
 def calibrate(
@@ -215,3 +218,4 @@ def _set_range(layer: QuantizedLayer, sums: Tensor, options: Options) -> None:
             method=options.method,
             percentile=options.percentile,
         )
+    layer.range.clamp_(min=_LEAST_RANGE * float(layer.range.detach().max()))

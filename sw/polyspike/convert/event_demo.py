@@ -25,8 +25,9 @@ MANIFEST = "events.json"
 SACCADES = Saccades()
 BINS = 6
 
-#: Without negative counts: what a bin takes from a membrane stays there for the next bin.
-OPTIONS = Options(timesteps=BINS, counts=CountRange(0, 15, 4))
+#: Without negative counts: what a bin takes from a membrane stays there for the next bin. One range a layer, as the
+#: checkpoint was trained with.
+OPTIONS = Options(timesteps=BINS, counts=CountRange(0, 15, 4), per_channel=False, reconstruct=False)
 
 #: (channels, height, width) of a bin.
 SHAPE = (2, 34, 34)
