@@ -43,8 +43,11 @@ COMPACT_FIRE_LATENCY = 4.5
 #: Cycles a compact column takes to pack a membrane or a raw sum, nibble by nibble.
 COMPACT_VALUE_CYCLES = 11
 
-#: Cycles for a number of a probabilistic neuron.
-DRAW_CYCLES = 9
+#: Cycles of random firing: for each lane and one more, besides for a timestep, and for a position besides one a lane.
+DRAW_CYCLES, RANDOM_TIME_CYCLES, RANDOM_POSITION_CYCLES = 9, 3, 34
+
+#: Cycles from one position to the next where numbers are drawn for it.
+DEAL_CYCLES = 35
 
 Density = float | Mapping[str, float]
 
@@ -108,7 +111,9 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         if lowering.network.timesteps > 1:
             fire += FIRE_LATENCY + c.count_bits
     if task.kind is FireKind.PROBABILISTIC:
-        fire = max(fire, (lowering.lanes + 1) * DRAW_CYCLES)
+        draw = (lowering.lanes + 1) * DRAW_CYCLES + RANDOM_TIME_CYCLES
+        begin = lowering.lanes + RANDOM_POSITION_CYCLES
+        fire = max(fire, draw + begin / steps, members * DEAL_CYCLES / steps)
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
     return OVERHEAD + round(rounds * steps * max(events, walk, port, fire, writes))
