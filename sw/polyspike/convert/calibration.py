@@ -1,6 +1,6 @@
 """Calibration: choosing every layer's range, weights and biases by a few hundred training images, without training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from .scaling import search_scale
 from .tracing import trace
 
 _SAMPLE = 1 << 20
-#: Least range of a channel, as a share of its layer's largest: one that hardly fires on the calibration images may do so
-#: on others, and a tiny step is one that no 8-bit weights can be expressed in.
-_LEAST_RANGE = 1 / 256
+#: Most spikes that one input spike may be worth. A channel that hardly fires on the calibration images may do so on
+#: others, and the tiny step that fits the former is one that no 8-bit weights can be expressed in.
+_MOST_GAIN = 256
 
 
 def calibrate(
@@ -112,7 +112,8 @@ def choose_ranges(model: QuantizedModel, entry: Tensor) -> tuple[dict[str, Tenso
     for node, sums in model.network.all_sums(entry):
         layer = model.layer(node.name)
         if layer.spiking:
-            _set_range(layer, sums, model.options)
+            steps = model.steps()
+            _set_range(layer, sums, [steps[term.source] for term in node.terms], model.options)
         means[node.name] = sums.mean((0, 2, 3))
     return means, sums.flatten(1)
 
@@ -206,7 +207,8 @@ def activations(node: FloatLayer, sums: Tensor) -> NDArray[np.float32]:
     return (values if node.limit is None else values.clamp(max=node.limit)).numpy()
 
 
-def _set_range(layer: QuantizedLayer, sums: Tensor, options: Options) -> None:
+def _set_range(layer: QuantizedLayer, sums: Tensor, steps: Sequence[Tensor], options: Options) -> None:
+    """Choose a layer's range for the float network's sums, given the steps of its sources."""
     assert layer.range is not None and layer.counts is not None
     groups = [sums] if len(layer.range) == 1 else list(sums.unbind(1))
     for index, group in enumerate(groups):
@@ -218,4 +220,6 @@ def _set_range(layer: QuantizedLayer, sums: Tensor, options: Options) -> None:
             method=options.method,
             percentile=options.percentile,
         )
-    layer.range.clamp_(min=_LEAST_RANGE * float(layer.range.detach().max()))
+    largest = torch.stack([weight.abs().flatten(1).amax(1) for weight in layer.scaled_weights(steps)]).amax(0)
+    least = largest * (layer.counts.n_pos / _MOST_GAIN)
+    layer.range.copy_(torch.maximum(layer.range, least if len(layer.range) > 1 else least.max()))

@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .quantized import QuantizedLayer, QuantizedModel
 from .training import Schedule, train
 
 #: Two epochs at a low rate: enough for a network that is converted nearly losslessly already.
 DEFAULT_SCHEDULE = Schedule(epochs=2, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0)
+
+#: Share of a range that is left of it at least; a single step at a high rate could make it negative.
+LEAST_RANGE = 1 / 16
 
 #: How much faster ranges learn than weights: there are few of them, and their gradients are scaled down.
 RANGE_RATE = 200.0
@@ -58,9 +63,21 @@ def finetune(
         weights += [weight for weight in layer.weights if weight.requires_grad]
         biases += [layer.bias] if layer.bias.requires_grad else []
         ranges += [layer.range] if layer.range is not None else []
+    least = [LEAST_RANGE * span.detach().clone() for span in ranges]
 
     steps = tuple(timesteps or (model.options.timesteps,))
     turns = [trained.sharing(model.options.replace(timesteps=number)) for number in steps]
+
+    @torch.no_grad()
+    def keep_ranges() -> None:
+        for span, limit in zip(ranges, least, strict=True):
+            span.clamp_(min=limit)
+
+    def forward(x: Tensor, step: int) -> Tensor:
+        keep_ranges()
+        logits: Tensor = turns[step % len(turns)](x)
+        return logits
+
     train(
         trained,
         images,
@@ -68,7 +85,7 @@ def finetune(
         trained.prepare,
         schedule,
         teacher=trained.network.logits if distill else None,
-        forward=lambda x, step: turns[step % len(turns)](x),
+        forward=forward,
         groups=[
             {"params": weights},
             {"params": biases, "weight_decay": 0.0},
@@ -78,4 +95,5 @@ def finetune(
         progress=progress,
         label="finetune",
     )
+    keep_ranges()
     return trained

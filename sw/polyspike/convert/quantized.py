@@ -66,11 +66,14 @@ class QuantizedLayer(nn.Module):
 
     def units(self, steps: Sequence[Tensor]) -> Units:
         """Return the layer's membrane units, given the steps of its sources ([channels] each)."""
-        scaled = [
+        return self.scaled_units(self.scaled_weights(steps))
+
+    def scaled_weights(self, steps: Sequence[Tensor]) -> list[Tensor]:
+        """Return each term's weights times the steps of its source: what one spike adds to a sum."""
+        return [
             scale_inputs(weight.detach(), step, term)
             for term, weight, step in zip(self.node.terms, self.weights, steps, strict=True)
         ]
-        return self.scaled_units(scaled)
 
     def scaled_units(self, scaled: Sequence[Tensor], headroom: Tensor | None = None) -> Units:
         """Return the same for weights in activation units, see `membrane_units`."""
