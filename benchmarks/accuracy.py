@@ -33,7 +33,7 @@ from polyspike.spec import ConversionError
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Test images of methods other than pmsm, unless asked for more.
-IMAGES = 2000
+IMAGES = 1000
 #: Images that spikes and synaptic operations are averaged over.
 ACTIVITY_IMAGES = 200
 
@@ -54,7 +54,14 @@ class Settings:
 
 
 def measure(
-    subject: Subject, method: ConversionMethod, settings: Settings, timesteps: list[int], work: Path, again: bool
+    subject: Subject,
+    method: ConversionMethod,
+    settings: Settings,
+    timesteps: list[int],
+    work: Path,
+    *,
+    again: bool,
+    finished: bool,
 ) -> list[dict[str, Any]]:
     """Return a row for each number of timesteps that the method works with."""
     rows = []
@@ -66,6 +73,8 @@ def measure(
         path = work / f"{key}.json"
         if path.is_file() and not again:
             rows.append(json.loads(path.read_text()))
+            continue
+        if finished:
             continue
         try:
             options = method.options(timesteps=number, mean=subject.trained.mean, std=subject.trained.std)
@@ -217,11 +226,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--timesteps", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--images", type=int, help=f"test images (default: all for pmsm, {IMAGES} for others)")
-    parser.add_argument("--finetune-images", type=int, default=20_000, help="training images (default: %(default)s)")
+    parser.add_argument("--finetune-images", type=int, default=6400, help="training images (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=1, help="epochs of fine-tuning (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoints", type=Path, nargs="+", default=FOLDERS, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of finished cases")
+    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
     parser.add_argument("--again", action="store_true", help="measure finished cases again")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
     options = parser.parse_args()
@@ -233,7 +243,15 @@ def main() -> None:
         for name in options.methods:
             images = options.images or (len(subject.test) if name == "pmsm" else IMAGES)
             settings = Settings(images, options.finetune_images, options.epochs, options.seed)
-            rows += measure(subject, METHODS[name], settings, options.timesteps, options.work, options.again)
+            rows += measure(
+                subject,
+                METHODS[name],
+                settings,
+                options.timesteps,
+                options.work,
+                again=options.again,
+                finished=options.finished,
+            )
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "accuracy.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.output / "accuracy.md").write_text(page(rows))
