@@ -27,7 +27,7 @@ from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.methods import METHODS
 from polyspike.convert.models import NETWORKS, build
 from polyspike.driver import compare, open_device
-from polyspike.spec import LARGE
+from polyspike.spec import LARGE, for_neuron
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,7 +58,7 @@ def measure(name: str, method: str, device: str, number: int) -> dict[str, Any]:
             model(torch.from_numpy(images).float() / 255)
     options = METHODS[method].options(timesteps=TIMESTEPS.get(method, _TIMESTEPS))
     quantized = calibrate(model.eval(), images[:CALIBRATION_IMAGES], options)
-    program = compile(to_network(quantized, name), LARGE)
+    program = compile(to_network(quantized, name), for_neuron(LARGE, method))
     begin = time.monotonic()
     with open_device(device, program.configuration) as opened, open_device("golden", program.configuration) as golden:
         opened.load(program)

@@ -13,8 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from polyspike.cli.main import main
+from polyspike.compiler import load_program
 from polyspike.convert.methods import METHODS
 from polyspike.network import Layer, load
+from polyspike.spec import NEURON_FEATURES
+from polyspike.spec.configuration import FEATURES
 
 MODEL = """
 from torch import nn
@@ -210,6 +213,16 @@ def test_convert_has_the_neurons_of_every_method(folder: Path, tmp_path: Path, n
     assert neuron.counts == METHODS[name].options().relu_counts
     assert (neuron.theta_neg is not None) == (name == "ecl")
     assert (neuron.lfsr is not None) == (name == "tpp")
+    program = tmp_path / "net.pspk"
+    assert main(["compile", str(target), "--config", "tiny", "--neuron", name, "-o", str(program)]) == 0
+    configuration = load_program(program).configuration
+    assert {feature for feature in FEATURES if getattr(configuration, feature)} == set(NEURON_FEATURES[name])
+    # For hardware without what its neurons need there is no program.
+    assert main(["compile", str(target), "--config", "tiny", "-o", str(program)]) == bool(NEURON_FEATURES[name])
+
+
+def test_every_method_says_what_its_neurons_need() -> None:
+    assert set(NEURON_FEATURES) == set(METHODS)
 
 
 def test_convert_says_the_scale_that_was_found(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from polyspike.spec import LARGE, NAMED, SMALL, TINY, Configuration, ConfigurationError, memory, named
+from polyspike.spec import LARGE, NAMED, SMALL, TINY, Configuration, ConfigurationError, for_neuron, memory, named
 from polyspike.spec.configuration import FEATURES
 from polyspike.spec.memory import Space
 
@@ -196,3 +196,12 @@ def test_a_feature_that_is_not_there_is_not_mentioned() -> None:
         assert there.to_dict() == {**LARGE.to_dict(), field: 1}
         assert Configuration.from_dict(there.to_dict()) == there
         assert Configuration.from_dict({**LARGE.to_dict(), field: 0}).digest == LARGE.digest != there.digest
+
+
+def test_features_that_neurons_need() -> None:
+    ternary = for_neuron(SMALL, "ecl")
+    assert ternary.negative_threshold == 1 and ternary.probabilistic == 0 and ternary.name == "small-ecl"
+    assert for_neuron(ternary, "ecl") is ternary and for_neuron(SMALL, "pmsm") is SMALL
+    assert for_neuron(SMALL, "tpp").probabilistic == 1
+    with pytest.raises(ConfigurationError, match="no neuron 'lif'; there are pmsm, sfn"):
+        for_neuron(SMALL, "lif")

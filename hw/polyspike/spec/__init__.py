@@ -1,6 +1,6 @@
 """What gateware, compiler, driver, simulator and documentation agree on. Standard library only."""
 
-from .configuration import LARGE, NAMED, SMALL, TINY, Configuration, named
+from .configuration import LARGE, NAMED, NEURON_FEATURES, SMALL, TINY, Configuration, for_neuron, named
 from .errors import (
     BuildError,
     CompileError,
@@ -18,6 +18,7 @@ from .errors import (
 __all__ = [
     "LARGE",
     "NAMED",
+    "NEURON_FEATURES",
     "SMALL",
     "TINY",
     "BuildError",
@@ -32,5 +33,6 @@ __all__ = [
     "MembraneOverflowError",
     "NetworkError",
     "PolyspikeError",
+    "for_neuron",
     "named",
 ]

@@ -28,6 +28,17 @@ ADDRESS_BITS = 16
 #: mentioned: neither in files nor in the digest.
 FEATURES = ("negative_threshold", "probabilistic")
 
+#: Which of them the neurons of each conversion method need.
+NEURON_FEATURES: dict[str, tuple[str, ...]] = {
+    "pmsm": (),
+    "sfn": (),
+    "sfn-dual": (),
+    "ecl": ("negative_threshold",),
+    "qcfs": (),
+    "if": (),
+    "tpp": ("probabilistic",),
+}
+
 
 def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
@@ -213,6 +224,20 @@ LARGE = Configuration(
 
 #: The configurations with a name, by name.
 NAMED = {configuration.name: configuration for configuration in (TINY, SMALL, LARGE)}
+
+
+def for_neuron(configuration: Configuration, neuron: str) -> Configuration:
+    """Return a configuration with the features that a conversion method's neurons need; itself if it has them.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such method.
+    """
+    if neuron not in NEURON_FEATURES:
+        raise ConfigurationError(f"there is no neuron {neuron!r}; there are {', '.join(NEURON_FEATURES)}")
+    missing = {feature: 1 for feature in NEURON_FEATURES[neuron] if not getattr(configuration, feature)}
+    return configuration.replace(name=f"{configuration.name}-{neuron}", **missing) if missing else configuration
 
 
 def named(name: str) -> Configuration:

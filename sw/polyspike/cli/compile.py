@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from polyspike.spec import NAMED
+from polyspike.spec import NAMED, NEURON_FEATURES
 
 NAME = "compile"
 SUMMARY = "turn an integer network (.psnn) into a program (.pspk)"
@@ -15,14 +15,22 @@ EPILOG = """\
 examples:
   polyspike compile net.psnn --config large -o net.pspk
   polyspike compile net.psnn --config tiny --report --listing net.txt
+  polyspike compile ternary.psnn --config large --neuron ecl
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("network", type=Path, metavar="NETWORK.psnn", help="what `polyspike convert` wrote")
+    parser.add_argument("--config", choices=sorted(NAMED), help="hardware configuration (default: large)")
     parser.add_argument(
-        "--config", choices=sorted(NAMED), default="large", help="hardware configuration (default: large)"
+        "--config-file", type=Path, metavar="FILE.json", help="hardware configuration of your own, as JSON"
+    )
+    parser.add_argument(
+        "--neuron",
+        choices=NEURON_FEATURES,
+        default="pmsm",
+        help="give the configuration the features that these neurons need (default: pmsm, which needs none)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.pspk", help="where to write it (default: beside the network)"
@@ -35,11 +43,13 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from polyspike.compiler import compile, listing, save_program
     from polyspike.network import load
-    from polyspike.spec import named
+    from polyspike.spec import LARGE, for_neuron
 
+    from .configurations import chosen
     from .describe import report_table
 
-    program = compile(load(options.network), named(options.config))
+    configuration = for_neuron(chosen(options.config, options.config_file) or LARGE, options.neuron)
+    program = compile(load(options.network), configuration)
     output = options.output or options.network.with_suffix(".pspk")
     save_program(program, output)
     if options.report:
