@@ -75,8 +75,11 @@ bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, do
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/link.py
 
-accuracy: $(READY) ## Accuracy of every method on the trained networks (docs/accuracy.md, docs/accuracy.json); resumable
+accuracy: $(READY) ## Accuracy of every method on the trained networks, and timesteps needed (docs/accuracy.md, latency.md); resumable
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt spikingjelly requests \
+		certifi charset-normalizer idna urllib3
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/accuracy.py $(ACCURACY_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/latency.py
 
 exactness: $(READY) ## Every network with every method, gateware against golden model (docs/verification/networks.md); resumable
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/exactness.py $(EXACTNESS_ARGS)
