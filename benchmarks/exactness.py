@@ -121,6 +121,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1, help="images a case (default: 1)")
     parser.add_argument("--device", default="sim", help="device (default: sim)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "exactness", help="folder of finished cases")
+    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
     parser.add_argument("--again", action="store_true", help="measure finished cases again")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "verification")
     options = parser.parse_args()
@@ -130,6 +131,8 @@ def main() -> int:
     for name in options.networks:
         for method in options.methods:
             path = options.work / f"{name}-{method}-{options.device}-{options.images}.json"
+            if options.finished and not path.is_file():
+                continue
             if options.again or not path.is_file():
                 row = measure(name, method, options.device, options.images)
                 path.write_text(json.dumps(row, indent=2) + "\n")

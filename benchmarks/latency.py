@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="test images (default: %(default)s)")
     parser.add_argument("--finetune-images", type=int, default=20_000, help="training images (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "latency", help="folder of finished networks")
+    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
     parser.add_argument("--again", action="store_true", help="measure finished networks again")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
     options = parser.parse_args()
@@ -197,6 +198,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for subject in subjects(options.networks):
         path = options.work / f"{subject.name}-{options.images}-{options.finetune_images}.json"
+        if options.finished and not path.is_file():
+            continue
         if options.again or not path.is_file():
             path.write_text(json.dumps(measure(subject, options.images, options.finetune_images), indent=2) + "\n")
         for row in json.loads(path.read_text()):
