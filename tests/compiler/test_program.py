@@ -82,15 +82,15 @@ def test_damaged_files_are_refused(tmp_path):
     save(net, bad)
     with pytest.raises(FileFormatError, match="'polyspike network', but a 'polyspike program' file is needed"):
         load_program(bad)
-    header, arrays = read_tensors(path, "polyspike program", 3)
+    header, arrays = read_tensors(path, "polyspike program", 4)
     write_tensors(bad, "polyspike program", 7, header, arrays)
-    with pytest.raises(FileFormatError, match="format version 7, but this release reads version 3"):
+    with pytest.raises(FileFormatError, match="format version 7, but this release reads version 4"):
         load_program(bad)
-    write_tensors(bad, "polyspike program", 3, {**header, "digest": "0" * 16}, arrays)
+    write_tensors(bad, "polyspike program", 4, {**header, "digest": "0" * 16}, arrays)
     with pytest.raises(FileFormatError, match="another architecture version"):
         load_program(bad)
     del header["maps"]
-    write_tensors(bad, "polyspike program", 3, header, arrays)
+    write_tensors(bad, "polyspike program", 4, header, arrays)
     with pytest.raises(FileFormatError, match=r"incomplete.*maps"):
         load_program(bad)
 

@@ -18,6 +18,7 @@ from polyspike.gateware import (
     lanes,
     layouts,
     link,
+    probabilistic,
     sequencer,
     uart,
     unpacker,
@@ -71,6 +72,10 @@ def _unpacks_a_part(p: Properties, block: Any, inside: Inside) -> None:
 def _holds_its_word(p: Properties, block: Any, inside: Inside) -> None:
     # The memory's contract: a word stays at its output while it is held.
     p.assume(~p.past(block.hold) | (block.word == p.past(block.word)))
+
+
+def _fires_for_a_position(p: Properties, block: Any, inside: Inside) -> None:
+    p.always("fires_for_a_position", inside.state("COLLECT") | inside["queue"].r_rdy)
 
 
 def _works_for_a_tag(p: Properties, block: Any, inside: Inside) -> None:
@@ -127,6 +132,13 @@ def stream_proofs() -> Iterator[Proof]:
         lambda: compact_fire.CompactFire(COMPACT),
         constant=["fire"],
         helper=_works_for_a_tag,
+        reach=0,
+    )
+    yield rules(
+        "Probabilistic",
+        lambda: probabilistic.Probabilistic(REDUCED.replace(probabilistic=1)),
+        constant=["layer"],
+        helper=_fires_for_a_position,
         reach=0,
     )
     yield rules("Dealer", lambda: dealer.Dealer(REDUCED), constant=["layer"], helper=_starts_when_idle)
