@@ -171,6 +171,11 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"{ACTIVITY_IMAGES} test images, all timesteps together. Energy is the literature's model for 45 nm, not a "
         "measurement: 0.9 pJ an accumulation, and 4.6 pJ a multiply-accumulate of the first layer, which sees pixels.",
     ]
+    parts.append(
+        "In layers with a ReLU, sfn's neurons at T = 1 are those of pmsm: the two differ in how ranges and weights are "
+        "calibrated, and few tenths between rows of 1,000 images are noise. Neurons of one spike a timestep (ecl, "
+        "qcfs, if, tpp) have one or two levels at T = 1, so what they lose there is what more timesteps are for."
+    )
     networks = list(dict.fromkeys(row["network"] for row in rows))
     for network in networks:
         mine = [row for row in rows if row["network"] == network]

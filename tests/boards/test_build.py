@@ -71,6 +71,15 @@ def test_other_families_build(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("stub")
+def test_usb_boards_have_the_same_inputs_every_time() -> None:
+    """LUNA names instances by the addresses of objects; two designs at a time have different ones."""
+    boards = [BOARDS["orangecrab-25f"](TINY) for _ in range(2)]
+    first, second = (build.generate(board) for board in boards)
+    assert "USBStreamInEndpoint_0" in first.files["top.il"]
+    assert first.files == second.files and first.source == second.source
+
+
+@pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize(("name", "files"), [("arty-a7", "top.tcl top.xdc"), ("de10-nano", "top.qsf top.qpf top.sdc")])
 def test_vendor_boards_are_written_but_not_built(
     name: str, files: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -48,6 +48,8 @@ def test_the_accuracy_page_is_of_its_json(benchmark):
 
 
 def test_the_latency_page_is_of_its_json(benchmark):
+    if not (DOCS / "latency.json").is_file():
+        pytest.skip("docs/latency.json is not there; `make accuracy` writes it")
     rows = json.loads((DOCS / "latency.json").read_text())
     for row in rows:
         row["accuracy"] = {int(step): value for step, value in row["accuracy"].items()}

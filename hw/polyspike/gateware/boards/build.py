@@ -111,7 +111,7 @@ def generate(board: Board, verilog: bool = False, progress: Progress | None = No
     started = time.monotonic()
     if progress is not None:
         progress("generation", 0.0, "")
-    files = board.files(verilog)
+    files = {name: _numbered(text) for name, text in board.files(verilog).items()}
     if progress is not None:
         progress("generation", time.monotonic() - started, "done")
     digest = hashlib.sha256()
@@ -121,6 +121,12 @@ def generate(board: Board, verilog: bool = False, progress: Progress | None = No
     for command in (*board.synthesis(), *board.place_and_route(0)):
         digest.update(shlex.join((command.tool, *command.arguments)).encode())
     return Inputs(files, digest.hexdigest())
+
+
+def _numbered(text: str) -> str:
+    """Replace addresses of objects, which LUNA names instances by and which every run has others of, by numbers."""
+    numbers: dict[str, str] = {}
+    return re.sub(r"(?<=_)\d{12,}\b", lambda found: numbers.setdefault(found[0], str(len(numbers))), text)
 
 
 def is_current(board: Board, inputs: Inputs, manifest: bitstreams.Manifest) -> bool:
