@@ -13,7 +13,7 @@ from .fetch import Fetch
 from .fire import Fire
 from .gather import Gather
 from .lanes import Lanes
-from .probabilistic import Probabilistic, tell
+from .probabilistic import attach
 
 #: Positions that wait in a column, so that one which is slow does not keep the others from theirs.
 _ITEMS = 4
@@ -65,11 +65,8 @@ class Column(wiring.Component):
         connect(m, flipped(self.item), arriving.i)
         words, tag = fire.words, fetch.tag
         if self.configuration.probabilistic:
-            m.submodules.probabilistic = unit = Probabilistic(self.configuration)
-            connect(m, layer, unit.layer)
-            connect(m, fire.words, unit.i)
-            m.d.comb += [unit.write.eq(self.write), unit.write_enable.eq(self.write_params)]
-            words, tag = unit.o, tell(m, unit, fetch.tag, fetch.item.p.random)
+            unit, tag = attach(m, self, layer, fire.words, fetch.tag, fetch.item.p.random)
+            words = unit.o
         connect(m, words, leaving.i)
         connect(m, leaving.o, flipped(self.words))
         items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)

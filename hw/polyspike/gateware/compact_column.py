@@ -14,7 +14,7 @@ from .compact_fire import CompactFire
 from .compact_gather import CompactGather
 from .compact_lanes import CompactLanes
 from .fetch import Walk
-from .probabilistic import Probabilistic, tell
+from .probabilistic import attach
 
 
 class CompactColumn(wiring.Component):
@@ -56,11 +56,8 @@ class CompactColumn(wiring.Component):
         connect(m, lanes.sums, fire.sums)
         words, entering = fire.words, walk.tag
         if self.configuration.probabilistic:
-            m.submodules.probabilistic = unit = Probabilistic(self.configuration)
-            connect(m, layer, unit.layer)
-            connect(m, fire.words, unit.i)
-            m.d.comb += [unit.write.eq(self.write), unit.write_enable.eq(self.write_params)]
-            words, entering = unit.o, tell(m, unit, walk.tag, walk.item.p.random)
+            unit, entering = attach(m, self, layer, fire.words, walk.tag, walk.item.p.random)
+            words = unit.o
         connect(m, words, flipped(self.words))
         m.d.comb += [gather.word.eq(self.word), self.hold.eq(gather.hold)]
 

@@ -200,8 +200,16 @@ class Probabilistic(wiring.Component):
         return m
 
 
-def tell(m: Module, unit: Probabilistic, tag: Any, random: Any) -> Any:
-    """Return the stream of tags `tag`, of whose first ones of a position `unit` is told, with its state `random`."""
+def attach(m: Module, column: Any, layer: Any, words: Any, tag: Any, random: Any) -> tuple[Probabilistic, Any]:
+    """Put a unit behind a column's fire unit, and return it and the tags that the column is to go on with.
+
+    `words` are those of the fire unit; of the first of a position among the tags `tag` the unit is told, with its state
+    `random`. `column` has the ports for writes of parameters.
+    """
+    m.submodules.probabilistic = unit = Probabilistic(column.configuration)
+    wiring.connect(m, layer, unit.layer)
+    wiring.connect(m, words, unit.i)
+    m.d.comb += [unit.write.eq(column.write), unit.write_enable.eq(column.write_params)]
     told = tag.signature.create(path=("told",))
     first = tag.p.first & (unit.layer.fire.kind == FireKind.PROBABILISTIC)
     m.d.comb += [
@@ -213,4 +221,4 @@ def tell(m: Module, unit: Probabilistic, tag: Any, random: Any) -> Any:
         unit.position.p.upper.eq(tag.p.upper),
         unit.position.p.random.eq(random),
     ]
-    return told
+    return unit, told

@@ -94,6 +94,7 @@ class Machine:
         #: Least cycles the runs could have taken: in each, the events of the busiest column.
         self.cycles = 0
         self._random: dict[RandomValue, int] = {}
+        self._states: Integers = np.zeros(0, np.int64)
         self._single: dict[str, Descriptor] = {}
         self._slots: list[dict[str, Descriptor]] = [{} for _ in range(PASS_SLOTS)]
 
@@ -236,6 +237,8 @@ class Machine:
         before = [column.events for column in self.columns]
         pending: list[Store] = []
         positions = np.arange(shape["height"] * shape["width"])
+        if c.probabilistic and self._single[FIRE.name]["kind"] == FireKind.PROBABILISTIC:
+            self._states = self._walk_states(len(positions))
         for column in range(c.columns):
             group, member = divmod(column, position_count)
             taken = positions[member::position_count]
@@ -291,14 +294,18 @@ class Machine:
                 membrane = self._check(membrane - theta * fires)
                 self._store_counts(fires.astype(np.int64), 4, tile, y, x, t, pending)
 
+    def _walk_states(self, positions: int) -> Integers:
+        """Return the state of the register of random numbers at each position of a RUN, int64 [positions]."""
+        states, state = np.zeros(positions, np.int64), self._random[RandomValue.FIRST]
+        for position in range(positions):
+            states[position] = state
+            state = advance(state, self._random[RandomValue.POSITION], self._random[RandomValue.TAPS])
+        return states
+
     def _draws(self, tile_jump: int, y: Integers, x: Integers) -> Iterator[Integers]:
         """Yield the random numbers of a tile at some positions for each timestep, int64 [positions, lanes]."""
         shape, taps = self._single[SHAPE.name], self._random[RandomValue.TAPS]
-        starts, state = {}, self._random[RandomValue.FIRST]
-        for row, pixel in np.ndindex(shape["height"], shape["width"]):
-            starts[row, pixel] = advance(state, tile_jump, taps)
-            state = advance(state, self._random[RandomValue.POSITION], taps)
-        states = np.array([starts[row, pixel] for row, pixel in zip(y, x, strict=True)])
+        states = advance(self._states[y * shape["width"] + x], tile_jump, taps)
         for _ in range(shape["timesteps"]):
             numbers = np.zeros((len(y), self.configuration.lanes), np.int64)
             going = states

@@ -1,5 +1,7 @@
 """The numbers that probabilistic neurons draw, all of a layer at once."""
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,10 +10,13 @@ from polyspike.spec.lfsr import DRAW_BITS, Lfsr
 from .graph import Shape
 
 
+@functools.lru_cache(maxsize=64)
 def draws(lfsr: Lfsr, shape: Shape, timesteps: int) -> NDArray[np.uint16]:
-    """Return the numbers of a probabilistic layer of `shape`, uint16 [timesteps, *shape]."""
+    """Return the numbers of a probabilistic layer of `shape`, uint16 [timesteps, *shape], read-only."""
     channels, height, width = shape
     numbers = drawn(lfsr, height * width * timesteps * channels)
+    # They are the same for every batch, and the same array is handed out.
+    numbers.setflags(write=False)
     return numbers.reshape(height, width, timesteps, channels).transpose(2, 3, 0, 1)
 
 
