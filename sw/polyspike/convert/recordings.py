@@ -56,20 +56,21 @@ def read_events(path: Path | str) -> Events:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Recordings are read from {FORMATS}")
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start.startswith(b"#!AER-DAT4"):
+        return _aedat4(path)
     reader: Callable[[Path, bytes], Events]
-    if data.startswith(b"#!AER-DAT4"):
-        reader = _aedat4
-    elif data.startswith(b"#!AER-DAT3.1"):
+    if start == b"#!AER-DAT3.1":
         reader = _aedat31
-    elif data.startswith(b"#!AER-DAT"):
-        version = data[9:12].decode("ascii", "replace")
+    elif start.startswith(b"#!AER-DAT"):
+        version = start[9:].decode("ascii", "replace")
         raise InputError(f"{path}: is AEDAT {version}; AEDAT 3.1 and 4 are read")
     elif path.suffix in _BY_SUFFIX:
         reader = _BY_SUFFIX[path.suffix]
     else:
         raise InputError(f"{path}: not a format that recordings are read from, which are {FORMATS}")
-    return reader(path, data)
+    return reader(path, path.read_bytes())
 
 
 def _made(t: Integers, x: Integers, y: Integers, on: NDArray[np.generic], size: Size | None) -> Events:
@@ -86,7 +87,7 @@ def _words(path: Path, data: bytes, start: int, dtype: str) -> Integers:
     return np.frombuffer(data, kind, offset=start)
 
 
-def _aedat4(path: Path, data: bytes) -> Events:
+def _aedat4(path: Path) -> Events:
     # It is a library's file: flatbuffers in compressed packets.
     import aedat
 
@@ -178,7 +179,8 @@ def _dat(path: Path, data: bytes) -> Events:
         raise InputError(
             f"{path}: does not hold events of a camera's pixels (type {data[at : at + 2].hex() or 'none'})"
         )
-    t, address = _words(path, data, at + 2, "<u8") & 0xFFFFFFFF, _words(path, data, at + 2, "<u8") >> 32
+    words = _words(path, data, at + 2, "<u8")
+    t, address = words & 0xFFFFFFFF, words >> 32
     return _made(t, address & 0x3FFF, address >> 14 & 0x3FFF, address >> 28 & 1, _size(header))
 
 
