@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from polyspike.spec import FileFormatError
 
 from .datasets import Dataset
-from .loading import load_state
+from .loading import load_state, save_state
 from .models import build
-from .training import Schedule, predict, train
+from .training import Schedule, accuracy, train
 
 #: Epochs by the name of a network, where the usual number is not enough or more than needed.
 EPOCHS = {"mlp": 12, "lenet-s": 10, "demo": 10, "resnet8": 60, "resnet20": 60}
@@ -110,7 +109,6 @@ def train_network(
 
     train(model, training.images, training.labels, prepare, schedule, resume=resume, progress=progress, label=network)
     model.eval()
-    accuracy = float((predict(model, prepare(test.images)) == test.labels).mean())
     manifest = {
         "network": network,
         "dataset": training.name,
@@ -120,7 +118,7 @@ def train_network(
         "std": list(std),
         "training_images": len(training),
         "test_images": len(test),
-        "accuracy": round(accuracy, 4),
+        "accuracy": round(accuracy(model, prepare(test.images), test.labels), 4),
         "schedule": dataclasses.asdict(schedule),
         "start": None if start is None else start.name,
         "torch": torch.__version__,
@@ -146,7 +144,7 @@ def save_trained(trained: Trained, folder: Path, name: str) -> Path:
     """Write `name`.safetensors and its manifest `name`.json into `folder`, and return the former's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in trained.model.state_dict().items()}, path)
+    save_state(trained.model, path)
     path.with_suffix(".json").write_text(json.dumps(trained.manifest, indent=2) + "\n")
     return path
 

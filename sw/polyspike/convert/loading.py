@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from polyspike.spec import ConversionError, FileFormatError
@@ -72,6 +72,11 @@ def load_state(model: nn.Module, path: Path | str) -> None:
             )
     with torch.no_grad():
         model.load_state_dict(tensors, strict=False)
+
+
+def save_state(model: nn.Module, path: Path) -> None:
+    """Write a module's state dict as safetensors; `load_state` reads it."""
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
 def _build(source: Path, attribute: str) -> nn.Module:

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from .calibration import calibrate
 from .datasets import Dataset, fashion_mnist
 from .demo import CALIBRATION, CHECKPOINTS, FLOAT_CHECKPOINT, MANIFEST, PMSM_CHECKPOINT
 from .finetuning import DEFAULT_SCHEDULE, finetune
+from .loading import save_state
 from .models import DemoVGG
 from .quantized import QuantizedModel
-from .training import Schedule, predict, train
+from .training import Schedule, accuracy, train
 
 CALIBRATION_IMAGES = 1024
 
@@ -64,7 +64,7 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
         resume=work / f"float-{name}.safetensors",
         label="float",
     )
-    results = {"float": _accuracy(model, pixels(test.images), test)}
+    results = {"float": accuracy(model, pixels(test.images), test.labels)}
     print(f"float network: {results['float']:.2%} of {len(test)} test images")
 
     calibrated = calibrate(model, training.first(CALIBRATION_IMAGES).images, CALIBRATION)
@@ -83,8 +83,8 @@ def run(epochs: int, finetune_epochs: int, seed: int, limit: int | None, output:
         print(f"fine-tuned, T = {timesteps}: {results[key]:.2%}")
 
     output.mkdir(parents=True, exist_ok=True)
-    _save(model, output / FLOAT_CHECKPOINT)
-    _save(tuned, output / PMSM_CHECKPOINT)
+    save_state(model, output / FLOAT_CHECKPOINT)
+    save_state(tuned, output / PMSM_CHECKPOINT)
     manifest = {
         "model": "DemoVGG",
         "data": "Fashion-MNIST",
@@ -106,16 +106,8 @@ def pixels(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(images).float() / 255
 
 
-def _accuracy(model: nn.Module, inputs: Tensor, data: Dataset) -> float:
-    return float((predict(model, inputs) == data.labels).mean())
-
-
 def _quantized_accuracy(model: QuantizedModel, data: Dataset) -> float:
-    return _accuracy(model, model.prepare(data.images), data)
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    return accuracy(model, model.prepare(data.images), data.labels)
 
 
 if __name__ == "__main__":

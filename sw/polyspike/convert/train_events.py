@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .calibration import calibrate
@@ -19,9 +18,10 @@ from .datasets import Dataset
 from .demo import CHECKPOINTS
 from .event_demo import BINS, CHECKPOINT, MANIFEST, OPTIONS, SACCADES, simulated_events
 from .finetuning import finetune
+from .loading import save_state
 from .models import EventNet, MeanOverBins
 from .quantized import QuantizedModel
-from .training import Images, Schedule, predict, train
+from .training import Images, Schedule, accuracy, train
 
 CALIBRATION_IMAGES = 512
 
@@ -71,12 +71,11 @@ def run(chosen: argparse.Namespace) -> None:
         resume=chosen.work / f"float-{name}.safetensors",
         label="float",
     )
-    classes = predict(lambda x: model(x.float()), torch.from_numpy(test.images))
-    accuracy = {"float": float((classes == test.labels).mean())}
-    print(f"float network, mean over the bins: {accuracy['float']:.2%} of {len(test)} test images")
+    results = {"float": accuracy(lambda x: model(x.float()), torch.from_numpy(test.images), test.labels)}
+    print(f"float network, mean over the bins: {results['float']:.2%} of {len(test)} test images")
     calibrated = calibrate(network, training.first(CALIBRATION_IMAGES).images, OPTIONS)
-    accuracy["calibrated"] = _accuracy(calibrated, test)
-    print(f"calibrated, membranes going on from bin to bin: {accuracy['calibrated']:.2%}")
+    results["calibrated"] = _accuracy(calibrated, test)
+    print(f"calibrated, membranes going on from bin to bin: {results['calibrated']:.2%}")
     tuned = finetune(
         calibrated,
         training.images,
@@ -85,11 +84,11 @@ def run(chosen: argparse.Namespace) -> None:
         distill=False,
         resume=chosen.work / f"pmsm-{name}-{chosen.finetune_epochs}.safetensors",
     )
-    accuracy["finetuned"] = _accuracy(tuned, test)
-    print(f"fine-tuned: {accuracy['finetuned']:.2%}")
+    results["finetuned"] = _accuracy(tuned, test)
+    print(f"fine-tuned: {results['finetuned']:.2%}")
 
     chosen.output.mkdir(parents=True, exist_ok=True)
-    save_file({name: each.contiguous() for name, each in tuned.state_dict().items()}, chosen.output / CHECKPOINT)
+    save_state(tuned, chosen.output / CHECKPOINT)
     manifest = {
         "model": "EventNet",
         "data": test.name,
@@ -107,7 +106,7 @@ def run(chosen: argparse.Namespace) -> None:
         "test_images": len(test),
         # The integer network's own accuracy is what benchmarks/events.py prints.
         "accuracy_of": "the quantized network in floating point",
-        "accuracy": {name: round(value, 4) for name, value in accuracy.items()},
+        "accuracy": {name: round(value, 4) for name, value in results.items()},
     }
     (chosen.output / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -118,8 +117,8 @@ def counts(events: Images) -> Tensor:
 
 
 def _accuracy(model: QuantizedModel, data: Dataset) -> float:
-    classes = predict(lambda x: model(model.prepare(x.numpy())), torch.from_numpy(data.images))
-    return float((classes == data.labels).mean())
+    # Counts of all samples as floats would take gigabytes.
+    return accuracy(lambda x: model(model.prepare(x.numpy())), torch.from_numpy(data.images), data.labels)
 
 
 if __name__ == "__main__":

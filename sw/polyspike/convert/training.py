@@ -161,6 +161,11 @@ def predict(model: Callable[[Tensor], Tensor], inputs: Tensor, batch: int = 500)
     return torch.cat(classes).numpy()
 
 
+def accuracy(model: Callable[[Tensor], Tensor], inputs: Tensor, labels: Labels) -> float:
+    """Return the share of inputs whose largest logit is that of their label."""
+    return float((predict(model, inputs) == labels).mean())
+
+
 def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
