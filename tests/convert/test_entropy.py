@@ -14,6 +14,7 @@ from polyspike.convert.entropy import BINS, Histogram, entropy, information
 from polyspike.convert.graph import Role
 from polyspike.convert.ranges import choose_range
 from polyspike.network import CountRange
+from polyspike.spec import ConversionError
 
 
 def integrated(shares, deviation):
@@ -112,3 +113,18 @@ def test_analysis(name, timesteps):
         assert layer.chosen.range == pytest.approx(best * layer.largest)
     largest = analyze(network, images, options.replace(method=Method.MAX))
     assert all(layer.chosen.range == pytest.approx(layer.largest) for layer in largest)
+
+
+def test_analysis_of_events():
+    """The float network sees bins one by one: as many images, each one a bin."""
+    model = build("residual +")
+    events = np.random.default_rng(0).integers(0, 4, (6, 3, 2, 6, 6), np.uint8)
+    layers = analyze(model, events, Options(timesteps=3, method=Method.MAX))
+    assert layers
+    network = trace(model, (2, 6, 6))
+    sums = {node.name: each for node, each in network.all_sums(torch.from_numpy(events).float().flatten(0, 1))}
+    for layer in layers:
+        values = sums[layer.name].relu() if layer.rectified else sums[layer.name]
+        assert layer.largest == pytest.approx(float(values.max()))
+    with pytest.raises(ConversionError, match="make it 3, or bin the events anew"):
+        analyze(model, events, Options(timesteps=2))

@@ -11,13 +11,12 @@ from torch import nn
 
 from polyspike.network import CountRange
 
-from .calibration import activations, check_images
+from .calibration import activations, network_and_images
 from .entropy import Histogram
 from .graph import FloatLayer, FloatNetwork, Role
 from .options import Options
 from .quantized import QuantizedModel
 from .ranges import CANDIDATES, choose_range, counted, largest_range, levels
-from .tracing import trace
 
 #: Ranges of counts that are compared, of layers with a ReLU.
 UNSIGNED = (CountRange(0, 1, 4), CountRange(0, 3, 4), CountRange(0, 7, 4), CountRange(0, 15, 4), CountRange(0, 255, 8))
@@ -111,9 +110,9 @@ def analyze(
         The network cannot be converted, see `trace`.
     """
     options = options or Options()
-    images = check_images(images)
-    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[1:])
-    entry = QuantizedModel(network, options).prepare(images)
+    network, images = network_and_images(model, images, options)
+    # The float network sees the bins of events one by one.
+    entry = QuantizedModel(network, options).prepare(images).flatten(0, -4)
     return tuple(
         _analyze(node, activations(node, sums), options)
         for node, sums in network.all_sums(entry)

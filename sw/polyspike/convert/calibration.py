@@ -1,6 +1,6 @@
 """Calibration: choosing every layer's range, weights and biases by a few hundred training images, without training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from polyspike.spec import ConversionError
 
-from .graph import FloatLayer, FloatMaxPool, FloatNetwork, Role, sources
+from .graph import FloatLayer, FloatNetwork, Role
 from .options import Options
 from .quantized import QuantizedLayer, QuantizedModel
 from .ranges import choose_range
@@ -59,15 +59,7 @@ def calibrate(
         The network cannot be converted, see `trace`.
     """
     options = options or Options()
-    images = check_images(images)
-    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[-3:])
-    if images.ndim == 5:
-        if images.shape[1] != options.timesteps:
-            raise ConversionError(
-                f"calibration images are events in {images.shape[1]} bins, one for each timestep, but timesteps is "
-                f"{options.timesteps}; make it {images.shape[1]}, or bin the events anew"
-            )
-        network = network.on_events()
+    network, images = network_and_images(model, images, options)
     quantized = QuantizedModel(network, options).eval()
     entry = quantized.prepare(images)
     with torch.no_grad():
@@ -94,15 +86,31 @@ def calibrate(
     return quantized
 
 
-def check_images(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return calibration images with four axes, five of events; raises ConversionError if they cannot be such."""
+def network_and_images(
+    model: nn.Module | FloatNetwork, images: NDArray[np.uint8], options: Options
+) -> tuple[FloatNetwork, NDArray[np.uint8]]:
+    """Return the network that images are for, and the images with four axes, five of events.
+
+    Raises
+    ------
+    ConversionError
+        The network cannot be converted, or they cannot be calibration images.
+    """
     if images.ndim == 3:
         images = images[:, None]
     if images.dtype != np.uint8 or images.ndim not in (4, 5) or len(images) == 0:
         raise ConversionError(
             f"calibration images are {images.dtype} {images.shape}, but must be uint8 [number, channels, height, width]"
         )
-    return images
+    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[-3:])
+    if images.ndim == 5:
+        if images.shape[1] != options.timesteps:
+            raise ConversionError(
+                f"calibration images are events in {images.shape[1]} bins, one for each timestep, but timesteps is "
+                f"{options.timesteps}; make it {images.shape[1]}, or bin the events anew"
+            )
+        network = network.on_events()
+    return network, images
 
 
 def choose_ranges(model: QuantizedModel, entry: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -132,71 +140,35 @@ def correct_biases(model: QuantizedModel, entry: Tensor, means: dict[str, Tensor
     Returns the logits.
     """
 
-    def correct(layer: QuantizedLayer, values: dict[str, list[Tensor]]) -> None:
-        _correct_bias(model, layer, values, means[layer.node.name])
+    def correct(layer: QuantizedLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor]) -> None:
+        _correct_bias(layer, model.sums(layer.node, values, steps), means[layer.node.name])
 
-    return _in_order(model, entry, correct)
-
-
-def reconstruct_layers(model: QuantizedModel, entry: Tensor, *, progress: bool) -> Tensor:
-    """Choose each layer's weights anew, and correct its biases, given the quantized outputs of those before it.
-
-    Returns the logits.
-    """
-    events = model.network.input.events
-    wanted = model.network.all_sums(entry.flatten(0, -4))
-    bar = tqdm(total=len(model.network.layers), desc="calibrate", disable=not progress, mininterval=1.0)
-
-    def fit(layer: QuantizedLayer, values: dict[str, list[Tensor]]) -> None:
-        bar.update()
-        node, sums = next(wanted)
-        while node.name != layer.node.name:
-            node, sums = next(wanted)
-        terms, steps = node.terms, model.steps()
-        streams = [torch.stack(values[term.source], 1) for term in terms]
-        inputs = [stream.flatten(0, 1) if events else stream.mean(1) for stream in streams]
-        reconstruct(layer, inputs, [steps[term.source] for term in terms], sums)
-        if model.options.correct_bias:
-            _correct_bias(model, layer, values, sums.mean((0, 2, 3)))
-
-    logits = _in_order(model, entry, fit)
-    bar.close()
+    logits: Tensor = model(entry, change=correct)
     return logits
 
 
-def _in_order(
-    model: QuantizedModel, entry: Tensor, change: Callable[[QuantizedLayer, dict[str, list[Tensor]]], None]
-) -> Tensor:
-    """Run the model, changing each layer with weights before it is used; return the logits.
+def reconstruct_layers(model: QuantizedModel, entry: Tensor, *, progress: bool) -> None:
+    """Choose each layer's weights anew, and correct its biases, given the quantized outputs of those before it."""
+    events = model.network.input.events
+    wanted = (pair for pair in model.network.all_sums(entry.flatten(0, -4)) if pair[0].role is not Role.POOL)
+    layers = sum(node.role is not Role.POOL for node in model.network.layers)
+    with tqdm(total=layers, desc="calibrate", disable=not progress, mininterval=1.0) as bar:
 
-    `change` gets a layer and the activations at each timestep of what it reads.
-    """
-    network = model.network
-    values = {network.input.name: model.at_each_timestep(entry)}
-    uses = network.last_use()
-    for node in network.nodes[1:]:
-        if isinstance(node, FloatMaxPool):
-            values[node.name] = [node.apply(x) for x in values[node.source]]
-        elif isinstance(node, FloatLayer):
-            if node.role is not Role.POOL:
-                change(model.layer(node.name), values)
-            steps = model.steps()
-            if node.role is Role.OUTPUT:
-                values[node.name] = model.sums(node, values, steps)
-            else:
-                values[node.name] = model.emit(node, values, steps)
-        for source in sources(node):
-            if uses[source] == node.name:
-                del values[source]
-    return torch.stack(values[network.nodes[-1].name]).mean(0).flatten(1)
+        def fit(layer: QuantizedLayer, values: dict[str, list[Tensor]], steps: dict[str, Tensor]) -> None:
+            node, sums = next(wanted)
+            streams = [torch.stack(values[term.source], 1) for term in node.terms]
+            inputs = [stream.flatten(0, 1) if events else stream.mean(1) for stream in streams]
+            reconstruct(layer, inputs, [steps[term.source] for term in node.terms], sums)
+            if model.options.correct_bias:
+                _correct_bias(layer, model.sums(layer.node, values, steps), sums.mean((0, 2, 3)))
+            bar.update()
+
+        model(entry, change=fit)
 
 
-def _correct_bias(
-    model: QuantizedModel, layer: QuantizedLayer, values: dict[str, list[Tensor]], wanted: Tensor
-) -> None:
-    """Move a layer's biases so that the mean sum of each channel is `wanted`."""
-    got = torch.stack([sums.mean((0, 2, 3)) for sums in model.sums(layer.node, values, model.steps())]).mean(0)
-    layer.bias.add_(wanted - got)
+def _correct_bias(layer: QuantizedLayer, got: list[Tensor], wanted: Tensor) -> None:
+    """Move a layer's biases so that the mean over its sums at each timestep, which were `got`, is `wanted` [out]."""
+    layer.bias.add_(wanted - torch.stack([sums.mean((0, 2, 3)) for sums in got]).mean(0))
 
 
 def activations(node: FloatLayer, sums: Tensor) -> NDArray[np.float32]:

@@ -173,35 +173,33 @@ class FloatNetwork:
 
         Those of the last layer are the output.
         """
-        values = {self.input.name: x}
-        uses = self.last_use()
-        for node in self.nodes[1:]:
-            if isinstance(node, FloatMaxPool):
-                values[node.name] = node.apply(values[node.source])
-            elif isinstance(node, FloatLayer):
-                sums = self.sums(node, values)
+        for node, sums, _ in self._walk(x):
+            if isinstance(node, FloatLayer):
                 yield node, sums
-                values[node.name] = node.activate(sums)
-            for source in sources(node):
-                if uses[source] == node.name:
-                    del values[source]
 
     @torch.no_grad()
     def run(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
         """Return the output [batch, channels, height, width] for x [batch, *input shape]; `observe` sees them all."""
+        result = x
+        for node, _, result in self._walk(x):
+            if observe is not None:
+                observe(node.name, result)
+        return result
+
+    def _walk(self, x: Tensor) -> Iterator[tuple[FloatNode, Tensor, Tensor]]:
+        """Yield every node but the input with its sums and its activations; max pooling's sums are its activations."""
         values = {self.input.name: x}
         uses = self.last_use()
         for node in self.nodes[1:]:
-            if isinstance(node, FloatMaxPool):
-                values[node.name] = node.apply(values[node.source])
-            elif isinstance(node, FloatLayer):
-                values[node.name] = node.activate(self.sums(node, values))
-            if observe is not None:
-                observe(node.name, values[node.name])
+            if isinstance(node, FloatLayer):
+                sums = self.sums(node, values)
+                values[node.name] = node.activate(sums)
+            elif isinstance(node, FloatMaxPool):
+                sums = values[node.name] = node.apply(values[node.source])
+            yield node, sums, values[node.name]
             for source in sources(node):
                 if uses[source] == node.name:
-                    values.pop(source, None)
-        return values[self.nodes[-1].name]
+                    del values[source]
 
 
 def sources(node: FloatNode) -> tuple[str, ...]:

@@ -305,10 +305,17 @@ class QuantizedModel(nn.Module):
             raise ConversionError(f"events in {x.shape[1]} bins do not make {timesteps} timesteps")
         return [each.contiguous(memory_format=torch.channels_last) for each in x.unbind(1)]
 
-    def forward(self, x: Tensor, observe: Callable[[str, list[Tensor]], None] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        observe: Callable[[str, list[Tensor]], None] | None = None,
+        change: Callable[[QuantizedLayer, dict[str, list[Tensor]], dict[str, Tensor]], None] | None = None,
+    ) -> Tensor:
         """Return logits [batch, outputs] (a map is flattened) for x from `prepare`.
 
-        `observe` gets every emitting node's name and activations [batch, channels, height, width] a timestep.
+        `observe` gets every emitting node's name and activations [batch, channels, height, width] a timestep. `change`
+        may change weights and biases, not ranges, of each layer before it is used: it gets the layer, the activations
+        at each timestep of what it reads, and the steps.
         """
         steps = self.steps()
         values = {self.network.input.name: self.at_each_timestep(x)}
@@ -316,11 +323,13 @@ class QuantizedModel(nn.Module):
         for node in self.network.nodes[1:]:
             if isinstance(node, FloatMaxPool):
                 values[node.name] = [node.apply(value) for value in values[node.source]]
-            elif isinstance(node, FloatLayer) and node.role is not Role.OUTPUT:
-                values[node.name] = self.emit(node, values, steps)
             elif isinstance(node, FloatLayer):
-                sums = self.sums(node, values, steps)
-                return (sum(sums[1:], start=sums[0]) / len(sums)).flatten(1)
+                if change is not None and node.role is not Role.POOL:
+                    change(self.layer(node.name), values, steps)
+                if node.role is Role.OUTPUT:
+                    sums = self.sums(node, values, steps)
+                    return (sum(sums[1:], start=sums[0]) / len(sums)).flatten(1)
+                values[node.name] = self.emit(node, values, steps)
             if observe is not None:
                 observe(node.name, values[node.name])
             for source in sources(node):

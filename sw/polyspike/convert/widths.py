@@ -16,12 +16,11 @@ from tqdm import tqdm
 from polyspike.network import Network
 from polyspike.spec import ConversionError
 
-from .calibration import calibrate
+from .calibration import calibrate, network_and_images
 from .conversion import to_network
 from .graph import FloatNetwork, Role
 from .options import LayerOptions, Options
 from .quantized import QuantizedModel
-from .tracing import trace
 
 #: Images that sensitivities are measured on.
 _IMAGES = 128
@@ -68,10 +67,8 @@ def choose_widths(
     options = options or Options()
     if cycles is not None and cost is None:
         raise ConversionError("a budget of cycles needs a function that returns those of a network")
-    images = images[:, None] if images.ndim == 3 else images
-    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[1:])
     fields = [name for name, budget in (("weight_bits", weight_bytes), ("bits", cycles)) if budget is not None]
-    search = _Search(network, images, options, fields, progress)
+    search = _Search(model, images, options, fields, progress)
     if weight_bytes is not None:
         search.spend("weight_bits", search.weight_bytes, weight_bytes, "bytes of weights")
     if cycles is not None and cost is not None:
@@ -91,17 +88,21 @@ def sensitivities(
     The error is the mean square of the difference from the float network's, relative to their variance. Arguments and
     errors are those of `choose_widths`.
     """
-    images = images[:, None] if images.ndim == 3 else images
-    network = model if isinstance(model, FloatNetwork) else trace(model, images.shape[1:])
-    return _Search(network, images, options or Options(), ["weight_bits", "bits"], progress).losses
+    return _Search(model, images, options or Options(), ["weight_bits", "bits"], progress).losses
 
 
 class _Search:
     """Sensitivities of a network's layers, and the widths chosen so far: 4 bits where nothing else was."""
 
     def __init__(
-        self, network: FloatNetwork, images: NDArray[np.uint8], options: Options, fields: list[str], progress: bool
+        self,
+        model: nn.Module | FloatNetwork,
+        images: NDArray[np.uint8],
+        options: Options,
+        fields: list[str],
+        progress: bool,
     ):
+        network, images = network_and_images(model, images, options)
         self.network, self.options = network, options
         self.progress = progress
         plain = options.replace(weight_bits=8, counts=None, signed_counts=None, reconstruct=False, layers={})
@@ -120,7 +121,7 @@ class _Search:
             for field in fields
         }
         inputs = self.ranges[8].prepare(images[:_IMAGES])
-        wanted = network.run(inputs).flatten(1)
+        wanted = network.logits(inputs)
         wide: Layers = dict(options.layers)
         for field, names in self.free.items():
             wide = _with(wide, field, dict.fromkeys(names, 8))
