@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from polyspike.cli.event_picture import draw_bins
+from polyspike.cli.plots import draw_bins, save_figure
 from polyspike.compiler import compile
 from polyspike.convert import to_network
 from polyspike.convert.event_demo import BINS, load_finetuned, simulated_events
@@ -50,7 +50,8 @@ def main() -> None:
     comparison = compare(result, wanted)
     print(f"device {options.device!r}, configuration {options.config!r}: {comparison}; {cycles:,} cycles a sample")
     if options.picture is not None:
-        draw_bins(test.images[:3], [test.classes[label] for label in test.labels[:3]], options.picture)
+        names = [test.classes[label] for label in test.labels[:3]]
+        save_figure(draw_bins(test.images[:3], names), options.picture)
     if options.json is not None:
         figures = {
             "data": test.name,

@@ -82,6 +82,10 @@ def test_errors_are_one_line(folder: Path, tmp_path: Path, capsys: pytest.Captur
         ([*binning, "--size", "9x9", str(sizeless)], "9 x 9 pixels"),
         ([*binning, str(folder / "net.py")], "not a format"),
         ([*binning, str(folder / "left" / "1.dat"), str(tmp_path / "none.raw")], "none.raw: no such file"),
+        (
+            [*binning, str(folder / "left" / "1.dat"), "--picture", str(tmp_path / "a.bmp")],
+            "a.bmp: a figure's file name",
+        ),
         (["convert", str(folder / "net.py"), "--images", str(tmp_path / "images.npz")], "make it 3, or bin the events"),
     ):
         assert main(arguments) == 1

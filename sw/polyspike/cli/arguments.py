@@ -1,4 +1,9 @@
-"""Types of command-line arguments."""
+"""Types of command-line arguments, and arguments that several commands have."""
+
+import argparse
+
+#: Ways to choose ranges, `polyspike.convert.Method`, whose import takes a while.
+METHODS = ("entropy", "mse", "percentile", "max")
 
 
 def whole(text: str) -> int:
@@ -40,3 +45,11 @@ def fractions(text: str) -> tuple[float, ...]:
 
 
 fractions.__name__ = "list of numbers"
+
+
+def add_normalization(parser: argparse.ArgumentParser) -> None:
+    """Declare the normalization of images that a network was, or is to be, trained with."""
+    parser.add_argument(
+        "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network sees (pixel / 255 - mean) / std"
+    )
+    parser.add_argument("--std", type=fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")

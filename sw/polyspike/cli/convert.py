@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from polyspike.spec import NAMED
+from polyspike.spec import NAMED, NEURON_FEATURES
 
 from . import model
-from .arguments import layer_widths, positive, whole
+from .arguments import METHODS, layer_widths, positive, whole
 
 NAME = "convert"
 SUMMARY = "turn a trained PyTorch network into an integer network (.psnn)"
@@ -67,14 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--neuron",
-        choices=("pmsm", "ecl", "sfn", "sfn-dual", "qcfs", "if", "tpp"),
+        choices=NEURON_FEATURES,
         default="pmsm",
         help="conversion method: polarity multi-spike, dual-threshold, scale-and-fire (or that with both polarities), "
         "integrate-and-fire, or two-phase probabilistic neurons (default: pmsm)",
     )
     parser.add_argument(
         "--method",
-        choices=("entropy", "mse", "percentile", "max"),
+        choices=METHODS,
         help="how each layer's range is chosen (default: percentile with sfn and if, else mse)",
     )
     parser.add_argument(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import model
-from .arguments import positive
+from .arguments import METHODS, positive
 
 if TYPE_CHECKING:
     from polyspike.convert.analysis import LayerAnalysis
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bits", type=int, choices=(4, 8), default=4, help="bits of a count (default: 4)")
     parser.add_argument(
         "--method",
-        choices=("entropy", "mse", "percentile", "max"),
+        choices=METHODS,
         default="entropy",
         help="how each layer's range is chosen (default: entropy)",
     )
@@ -74,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.plot is not None:
         from .plots import draw_sweeps, save_figure
 
-        save_figure(draw_sweeps(layers, chosen.method), options.plot)
+        save_figure(draw_sweeps(layers, chosen.method), options.plot, bbox_inches="tight")
         print(f"\n{options.plot}: written")
     return 0
 

@@ -95,8 +95,8 @@ def execute(options: argparse.Namespace) -> int:
         + (f", classes {', '.join(folders)}" if options.labels else "")
     )
     if options.picture is not None:
-        from .event_picture import draw_bins
+        from .plots import draw_bins, save_figure
 
-        draw_bins(counts[:1], [options.recordings[0].name], options.picture)
+        save_figure(draw_bins(counts[:1], [options.recordings[0].name]), options.picture)
         print(f"{options.picture}: the bins of {options.recordings[0].name}")
     return 0

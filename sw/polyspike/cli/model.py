@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polyspike.spec import InputError
 
-from .arguments import fractions, positive
+from .arguments import add_normalization, positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,10 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool, limit: int
     parser.add_argument(
         "--limit", type=positive, default=limit, metavar="N", help=f"use the first N (default: {limit})"
     )
-    parser.add_argument(
-        "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network saw (pixel / 255 - mean) / std"
-    )
-    parser.add_argument("--std", type=fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
+    add_normalization(parser)
 
 
 def load(options: argparse.Namespace) -> Given:

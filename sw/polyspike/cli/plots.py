@@ -2,23 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from polyspike.convert.analysis import LayerAnalysis
 from polyspike.spec import InputError
 
 from .describe import counts_text
 
+if TYPE_CHECKING:
+    from polyspike.convert.analysis import LayerAnalysis
+
 _BLUE, _GREY, _RED = "#1565c0", "#90a4ae", "#c62828"
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, **how: Any) -> None:
     """Write a figure in the format that the file's name ends in; the same figure gives the same file.
 
-    Raises InputError when that is no format of figures.
+    `how` are options of matplotlib's `savefig`. Raises InputError when that is no format of figures.
     """
     known = figure.canvas.get_supported_filetypes()
     kind = path.suffix.removeprefix(".")
@@ -27,10 +31,10 @@ def save_figure(figure: Figure, path: Path) -> None:
             f"{path}: a figure's file name ends in one of {', '.join('.' + each for each in sorted(known))}"
         )
     with matplotlib.rc_context({"svg.hashsalt": "polyspike", "svg.fonttype": "none"}):
-        figure.savefig(path, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(path, metadata={"Date": None} if kind == "svg" else None, **how)
 
 
-def draw_sweeps(layers: Sequence[LayerAnalysis], method: str) -> Figure:
+def draw_sweeps(layers: Sequence["LayerAnalysis"], method: str) -> Figure:
     """Draw what each layer's counts keep, over ranges; `method` is what chose the range that is marked."""
     across = min(4, max(1, len(layers)))
     down = max(1, -(-len(layers) // across))
@@ -51,4 +55,25 @@ def draw_sweeps(layers: Sequence[LayerAnalysis], method: str) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     figure.supxlabel("range λ, as a share of the one that clips nothing", fontsize=9)
     figure.supylabel("bits an activation", fontsize=9)
+    return figure
+
+
+def draw_bins(recordings: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Figure:
+    """Draw recordings of events, uint8 [bins, 2, height, width] each, a row each: ON blue, OFF red, both black."""
+    bins = max(len(each) for each in recordings)
+    figure = Figure(figsize=(1.35 * bins, 1.5 * len(recordings) + 0.3), dpi=110, layout="constrained")
+    grid: Any = figure.subplots(len(recordings), bins, squeeze=False)
+    for counts, name, axes_row in zip(recordings, names, grid, strict=True):
+        # Few counts reach the largest, and white is where there are none.
+        full = max(1.0, float(np.percentile(counts[counts > 0], 95)) if counts.any() else 1.0)
+        off, on = np.clip(counts.astype(np.float64) / full, 0, 1).swapaxes(0, 1)
+        pixels = np.stack([1 - on, 1 - np.maximum(on, off), 1 - off], axis=-1)
+        for bin_, axes in enumerate(axes_row):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_visible(bin_ < len(counts))
+            if bin_ < len(counts):
+                axes.imshow(pixels[bin_], interpolation="nearest")
+                axes.set_xlabel(f"bin {bin_}", fontsize=8)
+        axes_row[0].set_ylabel(name, fontsize=8)
     return figure

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .arguments import fractions, positive
+from .arguments import add_normalization, positive
 
 NAME = "train"
 SUMMARY = "train one of the networks of the papers"
@@ -31,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     parser.add_argument("--images", type=positive, metavar="N", help="train on the first N images only")
     parser.add_argument("--start", type=Path, metavar="FILE", help="state dict to start from, safetensors")
-    parser.add_argument(
-        "--mean", type=fractions, default=(0.0,), metavar="M[,M...]", help="the network sees (pixel / 255 - mean) / std"
-    )
-    parser.add_argument("--std", type=fractions, default=(1.0,), metavar="S[,S...]", help="one, or one a channel")
+    add_normalization(parser)
     parser.add_argument(
         "--output", type=Path, default=Path("build/networks"), metavar="DIR", help="(default: %(default)s)"
     )
