@@ -13,24 +13,33 @@ them. A network without checkpoint, or without its data set, is left out and sai
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from subjects import CALIBRATION_IMAGES, FOLDERS, Subject, subjects
+from cases import add_arguments, kept
+from subjects import (
+    CALIBRATION_IMAGES,
+    FOLDERS,
+    Subject,
+    finetuned,
+    float_accuracy,
+    logits,
+    share_right,
+    subjects,
+    tuning,
+)
 
 from polyspike.cli.text import markdown, percent
-from polyspike.convert import QuantizedModel, Schedule, calibrate, finetune, to_network
+from polyspike.convert import calibrate, to_network
 from polyspike.convert.datasets import Dataset
 from polyspike.convert.methods import METHODS, ConversionMethod
 from polyspike.golden import Activity, activity, run
 from polyspike.network import Network, quantize
 from polyspike.spec import ConversionError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 #: Test images of methods other than pmsm, unless asked for more.
 IMAGES = 1000
@@ -47,88 +56,65 @@ class Settings:
     epochs: int
     seed: int
 
-    @property
-    def schedule(self) -> Schedule:
-        """The fine-tuning of every method."""
-        return Schedule(epochs=self.epochs, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0, seed=self.seed + 1)
-
 
 def measure(
     subject: Subject,
     method: ConversionMethod,
     settings: Settings,
-    timesteps: list[int],
-    work: Path,
-    *,
-    again: bool,
-    finished: bool,
+    options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """Return a row for each number of timesteps that the method works with."""
     rows = []
-    float_accuracy: float | None = None
-    for number in timesteps:
-        key = f"{subject.name}-{method.name}-{number}-" + "-".join(
-            str(value) for value in dataclasses.astuple(settings)
-        )
-        path = work / f"{key}.json"
-        if path.is_file() and not again:
-            rows.append(json.loads(path.read_text()))
-            continue
-        if finished:
-            continue
-        try:
-            options = method.options(timesteps=number, mean=subject.trained.mean, std=subject.trained.std)
-            calibrated = calibrate(subject.trained.model, subject.training.images[:CALIBRATION_IMAGES], options)
-        except ConversionError as error:
-            print(f"{subject.name}, {method.name}, T = {number}: {error}", file=sys.stderr)
-            continue
-        if float_accuracy is None:
-            float_accuracy = subject.float_accuracy(settings.images)
-        tuned = _finetuned(subject, method, calibrated, settings, work)
-        network = to_network(tuned, subject.name, subject.test.classes)
-        cost = _activity(network, subject.test)
-        row = {
-            "method": method.name,
-            "network": subject.name,
-            "dataset": subject.test.name,
-            "timesteps": number,
-            "float_accuracy": float_accuracy,
-            "calibrated_accuracy": _accuracy(to_network(calibrated, subject.name), subject.test, settings.images),
-            "finetuned_accuracy": _accuracy(network, subject.test, settings.images),
-            "spikes_per_neuron": round(cost.spikes_per_neuron, 4),
-            "synops_per_image": round(cost.synops),
-            "input_macs_per_image": round(cost.input_macs),
-            "microjoules_45nm": round(cost.microjoules, 3),
-            "float_microjoules_45nm": round(cost.float_microjoules, 3),
-            "seed": settings.seed,
-            "images": min(settings.images, len(subject.test)),
-            "finetune_images": min(settings.finetune_images, len(subject.training)),
-            "finetune_epochs": settings.epochs,
-        }
-        path.write_text(json.dumps(row, indent=2) + "\n")
-        print(_line(row), flush=True)
-        rows.append(row)
-    return rows
+    for timesteps in options.timesteps:
+        parts = (subject.name, method.name, timesteps, *dataclasses.astuple(settings))
+        case = functools.partial(_case, subject, method, settings, timesteps, options.work)
+        rows.append(kept(options, "-".join(map(str, parts)), case))
+    return [row for row in rows if row is not None]
 
 
-def _finetuned(
-    subject: Subject, method: ConversionMethod, calibrated: QuantizedModel, settings: Settings, work: Path
-) -> QuantizedModel:
-    """Fine-tune with the quantizer that the method's timesteps amount to, at one timestep."""
-    options = calibrated.options
-    training = method.training_options(options)
+def _case(
+    subject: Subject, method: ConversionMethod, settings: Settings, timesteps: int, work: Path
+) -> dict[str, Any] | None:
+    """Measure a method with a number of timesteps; None where it does not work with it."""
+    test = subject.test.first(settings.images)
+    try:
+        chosen = method.options(timesteps=timesteps, mean=subject.trained.mean, std=subject.trained.std)
+        calibrated = calibrate(subject.trained.model, subject.training.images[:CALIBRATION_IMAGES], chosen)
+    except ConversionError as error:
+        print(f"{subject.name}, {method.name}, T = {timesteps}: {error}", file=sys.stderr)
+        return None
+    training = method.training_options(chosen)
     levels = f"{training.relu_counts.n_pos}-{training.linear_counts.n_pos}"
     parts = (subject.name, method.name, levels, settings.finetune_images, settings.epochs, settings.seed)
-    state = work / f"{'-'.join(map(str, parts))}.safetensors"
     data = subject.training.first(settings.finetune_images)
-    tuned = finetune(calibrated.with_options(training), data.images, data.labels, settings.schedule, resume=state)
-    return tuned.with_options(options)
+    state = work / f"{'-'.join(map(str, parts))}.safetensors"
+    tuned = finetuned(method, calibrated, data, tuning(settings.epochs, settings.seed + 1), resume=state)
+    network = to_network(tuned, subject.name, test.classes)
+    cost = _activity(network, subject.test)
+    row = {
+        "method": method.name,
+        "network": subject.name,
+        "dataset": test.name,
+        "timesteps": timesteps,
+        "float_accuracy": float_accuracy(subject, settings.images),
+        "calibrated_accuracy": _accuracy(to_network(calibrated, subject.name), test),
+        "finetuned_accuracy": _accuracy(network, test),
+        "spikes_per_neuron": round(cost.spikes_per_neuron, 4),
+        "synops_per_image": round(cost.synops),
+        "input_macs_per_image": round(cost.input_macs),
+        "microjoules_45nm": round(cost.microjoules, 3),
+        "float_microjoules_45nm": round(cost.float_microjoules, 3),
+        "seed": settings.seed,
+        "images": len(test),
+        "finetune_images": len(data),
+        "finetune_epochs": settings.epochs,
+    }
+    print(_line(row), flush=True)
+    return row
 
 
-def _accuracy(network: Network, test: Dataset, images: int) -> float:
-    membranes = run(network, quantize(network.input, test.images[:images]), progress=True).membranes
-    logits = membranes.reshape(len(membranes), -1) * network.output.scale
-    return round(float((logits.argmax(1) == test.labels[:images]).mean()), 4)
+def _accuracy(network: Network, test: Dataset) -> float:
+    return share_right(logits(network, test.images, progress=True), test.labels)
 
 
 def _activity(network: Network, test: Dataset) -> Activity:
@@ -235,28 +221,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1, help="epochs of fine-tuning (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoints", type=Path, nargs="+", default=FOLDERS, metavar="FOLDER")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy", help="folder of finished cases")
-    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
-    parser.add_argument("--again", action="store_true", help="measure finished cases again")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
+    add_arguments(parser, "accuracy")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    np.seterr(all="raise")
     options.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for subject in subjects(options.networks, options.checkpoints):
         for name in options.methods:
             images = options.images or (len(subject.test) if name == "pmsm" else IMAGES)
             settings = Settings(images, options.finetune_images, options.epochs, options.seed)
-            rows += measure(
-                subject,
-                METHODS[name],
-                settings,
-                options.timesteps,
-                options.work,
-                again=options.again,
-                finished=options.finished,
-            )
+            rows += measure(subject, METHODS[name], settings, options)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "accuracy.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.output / "accuracy.md").write_text(page(rows))

@@ -20,20 +20,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from subjects import ROOT, SHARED, published_resnet20
 
 from polyspike.cli.figures import LayerFigures, figures
 from polyspike.cli.text import markdown, number, percent, table
 from polyspike.compiler import compile
-from polyspike.convert import Options, calibrate, convert, load_state
+from polyspike.convert import Options, convert
 from polyspike.convert import demo as checkpoint
-from polyspike.convert.datasets import cifar10_jpeg, fashion_mnist
-from polyspike.convert.models import ResNet20
+from polyspike.convert.datasets import fashion_mnist
 from polyspike.driver import Comparison, compare, open_device
 from polyspike.network import Layer, Network
 from polyspike.spec import NAMED, Configuration, named
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("POLYSPIKE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 #: In convolution layers with at least as many output channels as lanes, the lanes of all columns add a nonzero event in
 #: at least this share of all cycles.
@@ -148,12 +145,11 @@ def subjects() -> Iterator[Subject]:
     if not SHARED.is_dir():
         print(f"no ResNet-20: there is no {SHARED}", file=sys.stderr)
         return
-    model = ResNet20()
-    load_state(model, SHARED / "resnet20_cifar10.safetensors")
-    options = Options(mean=ResNet20.MEAN, std=ResNet20.STD)
-    quantized = calibrate(model, cifar10_jpeg("train", SHARED, limit=256).images, options)
-    images = cifar10_jpeg("test", SHARED, limit=100)
-    yield Subject(convert(quantized, name="resnet20", classes=images.classes), "CIFAR-10 (JPEG)", images.images)
+    resnet20 = published_resnet20(SHARED, training=256, test=100)
+    trained, test = resnet20.trained, resnet20.test
+    options = Options(mean=trained.mean, std=trained.std)
+    network = convert(trained.model, resnet20.training.images, options, name="resnet20", classes=test.classes)
+    yield Subject(network, test.name, test.images)
 
 
 def measure(subject: Subject, configuration: Configuration, device: str, images: int) -> Measurement:

@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from subjects import logits, published_resnet20, subjects
 
-from polyspike.convert import Method, Options, convert, demo, load_state
-from polyspike.convert.datasets import Dataset, cifar10_jpeg, fashion_mnist
-from polyspike.convert.models import ResNet20
-from polyspike.golden import run
-from polyspike.network import quantize
+from polyspike.convert import Method, Options, convert
+from polyspike.convert.float_training import Trained, normalized
 
 #: Ranges by the least squared error, one a layer; weights rounded to the nearest. The other cases add to it.
 ROUNDING: dict[str, Any] = {"per_channel": False, "reconstruct": False, "correct_bias": False}
@@ -54,41 +51,38 @@ def main() -> None:
     if chosen.network == "resnet20" and chosen.data is None:
         parser.error("resnet20 needs --data")
     torch.set_num_threads(1)
-    model, training, test, own = subject(chosen.network, chosen.data, chosen.calibration_images, chosen.images)
-    wanted = float_logits(model, test.images, own)
+    if chosen.network == "demo":
+        (subject,) = subjects(["demo"])
+    else:
+        subject = published_resnet20(chosen.data, chosen.calibration_images, chosen.images)
+    own = {"mean": subject.trained.mean, "std": subject.trained.std}
+    training = subject.training.first(chosen.calibration_images)
+    test = subject.test.first(chosen.images)
+    wanted = float_logits(subject.trained, test.images)
     print(f"float network: {(wanted.argmax(1) == test.labels).mean():.2%} of {len(test)} images", flush=True)
     for name in chosen.cases:
         for timesteps in chosen.timesteps:
             start = time.process_time()
-            network = convert(model, training.images, Options(timesteps=timesteps, **own, **CASES[name]))
+            network = convert(
+                subject.trained.model, training.images, Options(timesteps=timesteps, **own, **CASES[name])
+            )
             seconds = time.process_time() - start
-            membranes = run(network, quantize(network.input, test.images)).membranes
-            logits = membranes.reshape(len(membranes), -1) * network.output.scale / timesteps
-            classes = logits.argmax(1)
+            found = logits(network, test.images)
+            classes = found.argmax(1)
             print(
                 f"{name}, T = {timesteps}: {(classes == test.labels).mean():.2%}, "
                 f"{(classes == wanted.argmax(1)).mean():.2%} as the float network, "
-                f"error {((logits - wanted) ** 2).mean() / wanted.var():.2%}, {seconds:.0f} s to convert",
+                f"error {((found - wanted) ** 2).mean() / wanted.var():.2%}, {seconds:.0f} s to convert",
                 flush=True,
             )
 
 
-def subject(name: str, data: Path, calibration: int, images: int) -> tuple[nn.Module, Dataset, Dataset, dict[str, Any]]:
-    """Return a network, calibration images, test images, and the options it needs."""
-    if name == "demo":
-        return demo.load_float(), fashion_mnist("train").first(calibration), fashion_mnist("test").first(images), {}
-    model = ResNet20()
-    load_state(model, data / "resnet20_cifar10.safetensors")
-    training, test = cifar10_jpeg("train", data, limit=calibration), cifar10_jpeg("test", data, limit=images)
-    return model.eval(), training, test, {"mean": ResNet20.MEAN, "std": ResNet20.STD}
-
-
 @torch.no_grad()
-def float_logits(model: nn.Module, images: NDArray[np.uint8], own: dict[str, Any]) -> NDArray[np.float64]:
+def float_logits(trained: Trained, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the float network's logits [number, classes]."""
-    mean, std = (torch.tensor(own.get(key, (value,))).view(-1, 1, 1) for key, value in (("mean", 0.0), ("std", 1.0)))
-    batches = [model((torch.from_numpy(batch) / 255 - mean) / std) for batch in np.array_split(images, 50)]
-    return torch.cat(batches).double().numpy()
+    batches = np.array_split(images, 50)
+    outputs = [trained.model(normalized(batch, trained.mean, trained.std)) for batch in batches]
+    return torch.cat(outputs).double().numpy()
 
 
 if __name__ == "__main__":

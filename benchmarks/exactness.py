@@ -10,15 +10,17 @@ weights over the simulated link, layer by layer; that takes minutes each.
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cases import add_arguments, kept
 from numpy.typing import NDArray
+from subjects import ROOT
 
 from polyspike.cli.text import markdown
 from polyspike.compiler import compile
@@ -28,8 +30,6 @@ from polyspike.convert.methods import METHODS
 from polyspike.convert.models import NETWORKS, build
 from polyspike.driver import compare, open_device
 from polyspike.spec import LARGE, for_neuron
-
-ROOT = Path(__file__).resolve().parents[1]
 
 #: Single-spike neurons need more than one timestep to be more than a threshold.
 TIMESTEPS = {"pmsm": 1}
@@ -120,24 +120,18 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--images", type=int, default=1, help="images a case (default: 1)")
     parser.add_argument("--device", default="sim", help="device (default: sim)")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "exactness", help="folder of finished cases")
-    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
-    parser.add_argument("--again", action="store_true", help="measure finished cases again")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "verification")
+    add_arguments(parser, "exactness", ROOT / "docs" / "verification")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in options.networks:
         for method in options.methods:
-            path = options.work / f"{name}-{method}-{options.device}-{options.images}.json"
-            if options.finished and not path.is_file():
+            case = f"{name}-{method}-{options.device}-{options.images}"
+            row = kept(options, case, functools.partial(measure, name, method, options.device, options.images))
+            if row is None:
                 continue
-            if options.again or not path.is_file():
-                row = measure(name, method, options.device, options.images)
-                path.write_text(json.dumps(row, indent=2) + "\n")
-            rows.append(json.loads(path.read_text()))
-            compared, differing = rows[-1]["integers_compared"], rows[-1]["integers_differing"]
+            rows.append(row)
+            compared, differing = row["integers_compared"], row["integers_differing"]
             print(f"{name}, {method}: {differing:,} of {compared:,} integers differ", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "networks.json").write_text(json.dumps(rows, indent=2) + "\n")

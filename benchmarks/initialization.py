@@ -25,20 +25,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases import add_arguments, kept
 from matplotlib.figure import Figure
-from subjects import Subject, subjects
+from subjects import Subject, float_accuracy, published_resnet20, subjects, tuning
 from tqdm import tqdm
 
 from polyspike.cli.plots import save_figure
 from polyspike.cli.text import markdown, percent
-from polyspike.convert import Method, Options, Schedule, calibrate, finetune, load_state
-from polyspike.convert.datasets import cifar10_jpeg
-from polyspike.convert.float_training import Trained
-from polyspike.convert.models import ResNet20
-from polyspike.convert.training import predict
+from polyspike.convert import Method, Options, calibrate, finetune
+from polyspike.convert.training import accuracy
 from polyspike.network import CountRange
-
-ROOT = Path(__file__).resolve().parents[1]
 
 #: Ways to choose ranges, and the colours of their lines.
 METHODS = {Method.ENTROPY: "#1565c0", Method.MSE: "#2e7d32", Method.PERCENTILE: "#ef6c00", Method.MAX: "#757575"}
@@ -67,18 +63,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500, help="test images (default: 500)")
     parser.add_argument("--finetune-images", type=int, default=1024, help="training images (default: 1024)")
     parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default: 1)")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "initialization", help="where results are kept")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of the page")
+    add_arguments(parser, "initialization")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     settings = Settings(chosen.images, chosen.finetune_images, chosen.epochs)
-    chosen.work.mkdir(parents=True, exist_ok=True)
     for subject in _subjects(chosen.networks, chosen.cifar):
-        cases = [(n, method, seed) for n in chosen.levels for seed in range(chosen.seeds) for method in METHODS]
-        for levels, method, seed in tqdm(cases, desc=subject.name):
-            _kept(chosen.work, settings, subject, levels, method, seed)
-        for levels, method in tqdm([(n, method) for n in chosen.levels for method in METHODS], desc="factors"):
-            _kept(chosen.work, settings, subject, levels, method, None)
+        pairs = [(levels, method) for levels in chosen.levels for method in METHODS]
+        for levels, method, seed in tqdm(
+            [(*pair, seed) for pair in pairs for seed in (*range(chosen.seeds), None)], desc=subject.name
+        ):
+            parts = (subject.name, levels, method, "factors" if seed is None else seed, *dataclasses.astuple(settings))
+            case = functools.partial(_measure, subject, levels, method, seed, settings)
+            kept(chosen, "-".join(map(str, parts)), case)
     rows = sorted(
         (json.loads(path.read_text()) for path in chosen.work.glob("*.json")),
         key=lambda row: (row["network"], row["levels"], list(METHODS).index(row["method"]), row.get("seed", -1)),
@@ -87,7 +83,7 @@ def main() -> None:
     data["rows"] = [row for row in rows if row.pop("settings") == dataclasses.asdict(settings)]
     (chosen.output / "initialization.json").write_text(json.dumps(data, indent=1) + "\n")
     (chosen.output / "initialization.md").write_text(page(data))
-    save_figure(draw(data["rows"]), chosen.output / "initialization.svg")
+    save_figure(draw(data["rows"]), chosen.output / "initialization.svg", bbox_inches="tight")
 
 
 def _subjects(networks: Sequence[str] | None, cifar: Path | None) -> Iterator[Subject]:
@@ -95,30 +91,17 @@ def _subjects(networks: Sequence[str] | None, cifar: Path | None) -> Iterator[Su
     if networks is None or set(networks) - {"resnet20-cifar"}:
         yield from subjects(networks)
     if cifar is not None and (networks is None or "resnet20-cifar" in networks):
-        model = ResNet20()
-        load_state(model, cifar / "resnet20_cifar10.safetensors")
-        manifest = {"mean": list(ResNet20.MEAN), "std": list(ResNet20.STD)}
-        training, test = (cifar10_jpeg(split, cifar, 10_000) for split in ("train", "test"))
-        yield Subject("resnet20-cifar", Trained(model.eval(), manifest), training, test)
+        yield dataclasses.replace(published_resnet20(cifar, training=10_000), name="resnet20-cifar")
 
 
-def _kept(work: Path, settings: Settings, subject: Subject, levels: int, method: Method, seed: int | None) -> None:
-    """Measure a case, or the factors where there is no seed, and keep the result, unless it is there."""
-    values = "-".join(str(value) for value in dataclasses.astuple(settings))
-    path = work / f"{subject.name}-{levels}-{method}-{'factors' if seed is None else seed}-{values}.json"
-    if path.is_file():
-        return
+def _measure(subject: Subject, levels: int, method: Method, seed: int | None, settings: Settings) -> dict[str, Any]:
+    """Measure a case, or the factors where there is no seed."""
     row: dict[str, Any] = {"network": subject.name, "levels": levels, "method": method}
     row |= (
         _factors(subject, levels, method, settings) if seed is None else _case(subject, levels, method, seed, settings)
     )
     row["settings"] = dataclasses.asdict(settings)
-    path.write_text(json.dumps(row))
-
-
-@functools.cache
-def _float_accuracy(subject: Subject, images: int) -> float:
-    return subject.float_accuracy(images)
+    return row
 
 
 def _options(subject: Subject, levels: int, method: Method) -> Options:
@@ -140,17 +123,14 @@ def _case(subject: Subject, levels: int, method: Method, seed: int, settings: Se
     calibrated = calibrate(subject.trained.model, images, _options(subject, levels, method))
     inputs = calibrated.prepare(test.images)
 
-    def accuracy(model: Any) -> float:
-        return round(float((predict(model, inputs) == test.labels).mean()), 4)
-
     taken = order[: settings.finetune_images]
-    schedule = Schedule(epochs=settings.epochs, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0, seed=seed)
+    schedule = tuning(settings.epochs, seed)
     tuned = finetune(calibrated, training.images[taken], training.labels[taken], schedule, progress=False)
     return {
         "seed": seed,
-        "float": _float_accuracy(subject, settings.images),
-        "before": accuracy(calibrated),
-        "after": accuracy(tuned),
+        "float": float_accuracy(subject, settings.images),
+        "before": round(accuracy(calibrated, inputs, test.labels), 4),
+        "after": round(accuracy(tuned, inputs, test.labels), 4),
     }
 
 
@@ -160,7 +140,7 @@ def _factors(subject: Subject, levels: int, method: Method, settings: Settings) 
     found = {}
     for factor in FACTORS:
         model = calibrate(subject.trained.model, images, _options(subject, levels, method).replace(scale=factor))
-        found[str(factor)] = round(float((predict(model, model.prepare(test.images)) == test.labels).mean()), 4)
+        found[str(factor)] = round(accuracy(model, model.prepare(test.images), test.labels), 4)
     return {"factors": found}
 
 

@@ -10,22 +10,21 @@ SpikingJelly is left out unless installed, which `make accuracy` does: pip insta
 """
 
 import argparse
+import functools
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from subjects import CALIBRATION_IMAGES, ROOT, Subject, subjects
+from cases import add_arguments, kept
+from matplotlib.figure import Figure
+from subjects import CALIBRATION_IMAGES, Subject, finetuned, float_accuracy, logits, share_right, subjects, tuning
 
+from polyspike.cli.plots import save_figure
 from polyspike.cli.text import markdown, percent
-from polyspike.convert import Schedule, calibrate, finetune, to_network
+from polyspike.convert import calibrate, to_network
 from polyspike.convert.float_training import normalized
 from polyspike.convert.methods import METHODS
-from polyspike.golden import run
-from polyspike.network import quantize
 
 #: Timesteps that are looked at.
 LADDER = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -55,16 +54,11 @@ def ours(subject: Subject, method: str, images: int, finetune_images: int, targe
     )
     quantized = calibrate(subject.trained.model, training.images[:CALIBRATION_IMAGES], chosen)
     if finetune_images:
-        data = training.first(finetune_images)
-        schedule = Schedule(epochs=1, rate=0.003, decay=1e-4, warmup=0.1, clip=1.0, seed=1)
-        trained_as = quantized.with_options(METHODS[method].training_options(chosen))
-        quantized = finetune(trained_as, data.images, data.labels, schedule)
+        quantized = finetuned(METHODS[method], quantized, training.first(finetune_images), tuning(1, 1))
     curve: Curve = {}
     for timesteps in LADDER:
         network = to_network(quantized.with_options(chosen.replace(timesteps=timesteps)), subject.name)
-        membranes = run(network, quantize(network.input, test.images), progress=True).membranes
-        logits = membranes.reshape(len(membranes), -1) * network.output.scale
-        curve[timesteps] = _share(logits, test.labels)
+        curve[timesteps] = share_right(logits(network, test.images, progress=True), test.labels)
         if curve[timesteps] >= target:
             break
     return curve
@@ -89,19 +83,15 @@ def spikingjelly(subject: Subject, recipe: dict[str, Any], images: int, target: 
                 # The membranes of a batch are started anew: keeping those of all batches would not fit.
                 functional.reset_net(network)
                 totals[part] = sum(network(inputs[part]) for _ in range(timesteps))
-            curve[timesteps] = _share(totals.numpy(), test.labels)
+            curve[timesteps] = share_right(totals.numpy(), test.labels)
             if curve[timesteps] >= target:
                 break
     return curve
 
 
-def _share(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    return round(float((logits.argmax(1) == labels).mean()), 4)
-
-
 def measure(subject: Subject, images: int, finetune_images: int) -> list[dict[str, Any]]:
     """Return a row for each method."""
-    reference = subject.float_accuracy(images)
+    reference = float_accuracy(subject, images)
     target = reference - WITHIN
     curves = {
         "PMSM, calibration alone": ours(subject, "pmsm", images, 0, target),
@@ -156,30 +146,23 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def picture(rows: list[dict[str, Any]], path: Path) -> None:
+def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw accuracy against timesteps, a panel a network."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams["svg.hashsalt"] = "latency"
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    figure, axes = plt.subplots(1, len(networks), figsize=(4.2 * len(networks), 3.6), squeeze=False)
-    for axis, network in zip(axes[0], networks, strict=True):
+    figure = Figure(figsize=(4.2 * max(1, len(networks)), 3.6), layout="constrained")
+    grid: Any = figure.subplots(1, max(1, len(networks)), squeeze=False)
+    for axis, network in zip(grid.flat, networks, strict=False):
         mine = [row for row in rows if row["network"] == network]
         for row in mine:
-            points = {int(step): 100 * value for step, value in row["accuracy"].items()}
-            axis.plot(list(points), list(points.values()), marker="o", markersize=3, label=row["method"])
+            accuracies = [100 * value for value in row["accuracy"].values()]
+            axis.plot(list(row["accuracy"]), accuracies, marker="o", markersize=3, label=row["method"])
         axis.axhline(100 * mine[0]["float_accuracy"], color="black", linewidth=0.8, linestyle="--", label="float")
         axis.set_xscale("log", base=2)
         axis.set_title(f"{network}, {mine[0]['dataset']}", fontsize=9)
         axis.set_xlabel("timesteps")
         axis.set_ylabel("accuracy, %")
-    axes[0][0].legend(fontsize=6)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    grid.flat[0].legend(fontsize=6)
+    return figure
 
 
 def main() -> None:
@@ -188,28 +171,21 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="default: all there are checkpoints of")
     parser.add_argument("--images", type=int, default=1000, help="test images (default: %(default)s)")
     parser.add_argument("--finetune-images", type=int, default=20_000, help="training images (default: %(default)s)")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "latency", help="folder of finished networks")
-    parser.add_argument("--finished", action="store_true", help="measure nothing: write what is finished")
-    parser.add_argument("--again", action="store_true", help="measure finished networks again")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
+    add_arguments(parser, "latency")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for subject in subjects(options.networks):
-        path = options.work / f"{subject.name}-{options.images}-{options.finetune_images}.json"
-        if options.finished and not path.is_file():
-            continue
-        if options.again or not path.is_file():
-            path.write_text(json.dumps(measure(subject, options.images, options.finetune_images), indent=2) + "\n")
-        for row in json.loads(path.read_text()):
+        name = f"{subject.name}-{options.images}-{options.finetune_images}"
+        found = kept(options, name, functools.partial(measure, subject, options.images, options.finetune_images))
+        for row in found or []:
             row["accuracy"] = {int(step): value for step, value in row["accuracy"].items()}
             rows.append(row)
             print(f"{row['network']}, {row['method']}: T = {row['timesteps']}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "latency.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.output / "latency.md").write_text(page(rows))
-    picture(rows, options.output / "latency.svg")
+    save_figure(draw(rows), options.output / "latency.svg", bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ import argparse
 from typing import Any
 
 import torch
+from subjects import logits, share_right
 
 from polyspike.convert import convert, demo
 from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.methods import METHODS
-from polyspike.golden import run
-from polyspike.network import quantize
 
 #: Training images that ranges are chosen by.
 CALIBRATION_IMAGES = 256
@@ -39,9 +38,7 @@ def main() -> None:
     for name, changes in columns:
         for timesteps in options.timesteps:
             network = convert(model, training, METHODS[name].options(timesteps=timesteps, **changes))
-            membranes = run(network, quantize(network.input, test.images)).membranes
-            logits = membranes.reshape(len(membranes), -1) * network.output.scale
-            accuracy = float((logits.argmax(1) == test.labels).mean())
+            accuracy = share_right(logits(network, test.images), test.labels)
             print(f"{name}{changes or ''}, T = {timesteps}: {accuracy:.1%} of {len(test.labels)} images", flush=True)
 
 

@@ -19,7 +19,7 @@ from polyspike.convert.calibration import choose_ranges, correct_biases
 from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.scaling import search_scale
 from polyspike.convert.tracing import trace
-from polyspike.convert.training import predict
+from polyspike.convert.training import accuracy
 from polyspike.network import CountRange
 
 CALIBRATION_IMAGES = 128
@@ -61,12 +61,11 @@ def measure(model: QuantizedModel, chosen: argparse.Namespace) -> None:
 
     def report(what: str, factors: dict[str, float]) -> None:
         tried, divergence = scaled(factors)
-        accuracy = float((predict(tried, inputs) == test.labels).mean())
         counts = model.options.relu_counts
         values = ", ".join(f"{value:.2f}" for value in factors.values())
         print(
             f"{model.options.method}, counts 0..{counts.n_pos}, {what}: divergence {divergence:.4f} nats, "
-            f"{accuracy:.1%} of {len(test)} images ({values})",
+            f"{accuracy(tried, inputs, test.labels):.1%} of {len(test)} images ({values})",
             flush=True,
         )
 

@@ -1,15 +1,25 @@
 """The trained networks that benchmarks measure: checkpoints of `polyspike train`, and their data sets."""
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from polyspike.convert import demo
-from polyspike.convert.datasets import Dataset, load
+import numpy as np
+from numpy.typing import NDArray
+
+from polyspike.convert import QuantizedModel, demo, finetune, load_state
+from polyspike.convert.datasets import Dataset, cifar10_jpeg, load
+from polyspike.convert.finetuning import DEFAULT_SCHEDULE
 from polyspike.convert.float_training import Trained, load_trained, normalized
-from polyspike.convert.training import predict
+from polyspike.convert.methods import ConversionMethod
+from polyspike.convert.models import ResNet20
+from polyspike.convert.training import Schedule, accuracy
+from polyspike.golden import run
+from polyspike.network import Network, quantize
 from polyspike.spec import PolyspikeError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,17 +41,18 @@ class Subject:
     training: Dataset
     test: Dataset
 
-    def float_accuracy(self, images: int) -> float:
-        """Return the float network's accuracy on the first test images."""
-        trained, test = self.trained, self.test.first(images)
-        classes = predict(trained.model, normalized(test.images, trained.mean, trained.std))
-        return round(float((classes == test.labels).mean()), 4)
+
+@functools.cache
+def float_accuracy(subject: Subject, images: int) -> float:
+    """Return the float network's accuracy on the first test images."""
+    trained, test = subject.trained, subject.test.first(images)
+    inputs = normalized(test.images, trained.mean, trained.std)
+    return round(accuracy(trained.model, inputs, test.labels), 4)
 
 
 def subjects(chosen: Sequence[str] | None = None, folders: Sequence[Path] = FOLDERS) -> Iterator[Subject]:
     """Yield the trained networks there are checkpoints and data for."""
-    demo_manifest = {"dataset": "Fashion-MNIST", "mean": [0.0], "std": [1.0]}
-    found: dict[str, Trained] = {"demo": Trained(demo.load_float(), demo_manifest)}
+    found: dict[str, Trained] = {"demo": Trained(demo.load_float(), _manifest("Fashion-MNIST", (0.0,), (1.0,)))}
     for folder in folders:
         for path in sorted(folder.glob("*.safetensors")):
             trained = load_trained(path)
@@ -49,12 +60,63 @@ def subjects(chosen: Sequence[str] | None = None, folders: Sequence[Path] = FOLD
     for name, trained in found.items():
         if chosen and name not in chosen:
             continue
-        dataset = "fashion-mnist" if trained.manifest["dataset"] == "Fashion-MNIST" else "cifar10"
         try:
-            training, test = (
-                load(dataset, split, SHARED if dataset == "cifar10" else None) for split in ("train", "test")
-            )
+            training, test = (_data(trained.manifest["dataset"], split) for split in ("train", "test"))
         except PolyspikeError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
         yield Subject(name, trained, training, test)
+
+
+def published_resnet20(folder: Path, training: int | None = None, test: int | None = None) -> Subject:
+    """Return the published ResNet-20, resnet20_cifar10.safetensors in a folder, with the CIFAR-10 (JPEG) beside it.
+
+    `training` and `test` limit the numbers of images.
+    """
+    model = ResNet20()
+    load_state(model, folder / "resnet20_cifar10.safetensors")
+    images = (cifar10_jpeg(split, folder, limit) for split, limit in (("train", training), ("test", test)))
+    return Subject(
+        "resnet20", Trained(model.eval(), _manifest("CIFAR-10 (JPEG)", ResNet20.MEAN, ResNet20.STD)), *images
+    )
+
+
+def tuning(epochs: int, seed: int) -> Schedule:
+    """Return the short fine-tuning that methods are compared after."""
+    return dataclasses.replace(DEFAULT_SCHEDULE, epochs=epochs, seed=seed)
+
+
+def finetuned(
+    method: ConversionMethod,
+    calibrated: QuantizedModel,
+    data: Dataset,
+    schedule: Schedule,
+    *,
+    resume: Path | None = None,
+) -> QuantizedModel:
+    """Fine-tune with the quantizer that the method's timesteps amount to, at one timestep."""
+    options = calibrated.options
+    trained_as = calibrated.with_options(method.training_options(options))
+    return finetune(trained_as, data.images, data.labels, schedule, resume=resume).with_options(options)
+
+
+def logits(network: Network, images: NDArray[np.uint8], *, progress: bool = False) -> NDArray[np.float64]:
+    """Return an integer network's logits [number, classes] on the golden model."""
+    membranes = run(network, quantize(network.input, images), progress=progress).membranes
+    result: NDArray[np.float64] = membranes.reshape(len(membranes), -1) * network.output.scale / network.timesteps
+    return result
+
+
+def share_right(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
+    """Return the share of images whose largest logit [number, classes] is that of their label."""
+    return round(float((logits.argmax(1) == labels).mean()), 4)
+
+
+def _manifest(dataset: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    return {"dataset": dataset, "mean": list(mean), "std": list(std)}
+
+
+@functools.cache
+def _data(name: str, split: str) -> Dataset:
+    """Return a data set by the name that figures are labelled with."""
+    return load("fashion-mnist", split) if name == "Fashion-MNIST" else load("cifar10", split, SHARED)

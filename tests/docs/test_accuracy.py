@@ -1,6 +1,5 @@
 """docs/accuracy and docs/latency: tables that are what their JSON says, and what they promise."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -23,21 +22,6 @@ FIELDS = {
     "seed",
     "images",
 }
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Import a script of benchmarks/ as they import each other."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 def test_the_accuracy_page_is_of_its_json(benchmark):
