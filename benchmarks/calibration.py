@@ -6,7 +6,8 @@
 The demo network on Fashion-MNIST; or ResNet-20 on CIFAR-10 (JPEG), where FOLDER holds its checkpoint
 `resnet20_cifar10.safetensors` and the archives of `cifar10_jpeg`. Beside the accuracy: the share of images that are
 classified as by the float network, and the mean squared error of the logits, relative to the variance of the float
-network's; these tell good calibrations apart where accuracies no longer do.
+network's; these tell good calibrations apart where accuracies no longer do. And the cycles an image that the compiler
+predicts for `large`.
 """
 
 import argparse
@@ -19,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from subjects import logits, published_resnet20, subjects
 
+from polyspike.compiler import compile
 from polyspike.convert import Method, Options, convert
 from polyspike.convert.float_training import Trained, normalized
+from polyspike.spec import LARGE
 
 #: Ranges by the least squared error, one a layer; weights rounded to the nearest. The other cases add to it.
 ROUNDING: dict[str, Any] = {"per_channel": False, "reconstruct": False, "correct_bias": False}
@@ -67,12 +70,14 @@ def main() -> None:
                 subject.trained.model, training.images, Options(timesteps=timesteps, **own, **CASES[name])
             )
             seconds = time.process_time() - start
+            cycles = sum(layer.cycles for layer in compile(network, LARGE).report)
             found = logits(network, test.images)
             classes = found.argmax(1)
             print(
                 f"{name}, T = {timesteps}: {(classes == test.labels).mean():.2%}, "
                 f"{(classes == wanted.argmax(1)).mean():.2%} as the float network, "
-                f"error {((found - wanted) ** 2).mean() / wanted.var():.2%}, {seconds:.0f} s to convert",
+                f"error {((found - wanted) ** 2).mean() / wanted.var():.2%}, {seconds:.0f} s to convert, "
+                f"{cycles:,} cycles predicted for {LARGE.name!r}",
                 flush=True,
             )
 
