@@ -1,5 +1,6 @@
 """The networks of the papers: their shapes, that they convert, train and resume, and what refuses them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from polyspike.convert.datasets import Dataset
 from polyspike.convert.float_training import load_trained, normalized, save_trained, schedule_of, train_network
 from polyspike.convert.models import NETWORKS, VGG16, LeNetS, ResNet18, build
 from polyspike.convert.training import Schedule
-from polyspike.spec import ConversionError, FileFormatError
+from polyspike.spec import ConversionError, FileFormatError, InputError
 
 SHAPES = ((1, 28, 28), (3, 32, 32))
 
@@ -106,6 +107,26 @@ def test_bad_checkpoints(tmp_path):
         load_trained(path)
     with pytest.raises(FileFormatError, match="does not belong to LeNetS"):
         train_network("lenet-s", data(64), data(64), schedule, start=path, progress=False)
+
+
+def test_distillation_follows_the_teacher_whatever_its_normalization(tmp_path):
+    schedule = Schedule(epochs=2, rate=0.05, batch=32, flip=False, bfloat16=False)
+    trained = train_network("mlp", data(), data(64), schedule, mean=(0.5,), std=(0.25,), progress=False)
+    teacher = save_trained(trained, tmp_path, "teacher")
+    # Where the labels say nothing, only the teacher can tell the two classes apart.
+    guesses = dataclasses.replace(data(), labels=np.random.default_rng(1).integers(0, 2, len(data())))
+    schedule = dataclasses.replace(schedule, temperature=4.0)
+    alone = train_network("mlp", guesses, data(64), schedule, progress=False)
+    taught = train_network("mlp", guesses, data(64), schedule, teacher=teacher, progress=False)
+    assert taught.manifest["accuracy"] > 0.9 > alone.manifest["accuracy"]
+    assert taught.manifest["teacher"] == "teacher.safetensors" and alone.manifest["teacher"] is None
+    other = dataclasses.replace(data(), classes=("left", "right", "neither"))
+    with pytest.raises(
+        ConversionError, match=r"takes images \[1, 8, 8\] of left, right; halves has .* of left, right, neither"
+    ):
+        train_network("mlp", other, data(64), schedule, teacher=teacher, progress=False)
+    with pytest.raises(InputError, match="temperature of a training schedule must be positive, not 0"):
+        Schedule(epochs=1, rate=0.1, temperature=0)
 
 
 def test_schedules_suit_the_data():

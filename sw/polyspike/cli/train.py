@@ -17,6 +17,8 @@ examples:
   polyspike train --network resnet8 --dataset cifar10 --data cifar-10-batches-py
   polyspike train --network resnet20 --dataset cifar10 --data cifar --start resnet20.safetensors --epochs 2 \\
     --rate 0.01 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  polyspike train --network resnet8 --dataset cifar10 --data cifar --epochs 45 \
+    --start build/networks/resnet8-cifar-10.safetensors --teacher build/networks/resnet20-cifar-10.safetensors
   polyspike train --list
 """
 
@@ -31,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     parser.add_argument("--images", type=positive, metavar="N", help="train on the first N images only")
     parser.add_argument("--start", type=Path, metavar="FILE", help="state dict to start from, safetensors")
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of this command to distil from")
+    parser.add_argument(
+        "--temperature", type=float, default=4.0, metavar="T", help="of distillation (default: %(default)s)"
+    )
     add_normalization(parser)
     parser.add_argument(
         "--output", type=Path, default=Path("build/networks"), metavar="DIR", help="(default: %(default)s)"
@@ -63,12 +69,15 @@ def execute(options: argparse.Namespace) -> int:
     schedule = schedule_of(options.network, training, options.epochs, options.seed)
     if options.rate is not None:
         schedule = dataclasses.replace(schedule, rate=options.rate)
+    if options.teacher is not None:
+        schedule = dataclasses.replace(schedule, temperature=options.temperature)
     trained = train_network(
         options.network,
         training,
         test,
         schedule,
         start=options.start,
+        teacher=options.teacher,
         mean=options.mean,
         std=options.std,
         work=options.output / "work",

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polyspike.spec import FileFormatError
+from polyspike.spec import ConversionError, FileFormatError
 
 from .datasets import Dataset
 from .loading import load_state, save_state
@@ -64,6 +65,7 @@ def train_network(
     start: Path | None = None,
     mean: tuple[float, ...] = (0.0,),
     std: tuple[float, ...] = (1.0,),
+    teacher: Path | None = None,
     work: Path | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -81,6 +83,8 @@ def train_network(
         A state dict to start from instead of random weights.
     mean, std
         The network sees (pixel / 255 - mean) / std.
+    teacher
+        A checkpoint whose network's classes are followed as much as the labels are (distillation).
     work
         Folder of the state that an interrupted training continues from.
     progress
@@ -89,25 +93,38 @@ def train_network(
     Raises
     ------
     ConversionError
-        There is no such network, or it does not take these images.
+        There is no such network, or it or the teacher does not take these images.
     FileFormatError
-        `start` is missing or of another network.
+        `start` is missing or of another network, or `teacher` is not a checkpoint of `save_trained`.
     """
     torch.manual_seed(schedule.seed)
     model = build(network, training.shape, len(training.classes))
     if start is not None:
         load_state(model, start)
+    followed = None if teacher is None else _teacher(load_trained(teacher), training, mean, std)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch lacks the type of this form
     resume = None
     if work is not None:
-        recipe = "-".join(str(value) for value in (schedule.epochs, schedule.rate, schedule.seed, len(training)))
+        parts: list[object] = [schedule.epochs, schedule.rate, schedule.seed, len(training)]
+        parts += [path.stem for path in (start, teacher) if path is not None]
+        recipe = "-".join(str(value) for value in parts)
         resume = work / f"{stem(network, training)}-{recipe}.safetensors"
     begin = time.monotonic()
 
     def prepare(images: NDArray[np.uint8]) -> Tensor:
         return normalized(images, mean, std)
 
-    train(model, training.images, training.labels, prepare, schedule, resume=resume, progress=progress, label=network)
+    train(
+        model,
+        training.images,
+        training.labels,
+        prepare,
+        schedule,
+        teacher=followed,
+        resume=resume,
+        progress=progress,
+        label=network,
+    )
     model.eval()
     manifest = {
         "network": network,
@@ -121,6 +138,7 @@ def train_network(
         "accuracy": round(accuracy(model, prepare(test.images), test.labels), 4),
         "schedule": dataclasses.asdict(schedule),
         "start": None if start is None else start.name,
+        "teacher": None if teacher is None else teacher.name,
         "torch": torch.__version__,
         "machine": platform.machine(),
         "seconds": round(time.monotonic() - begin),
@@ -132,6 +150,27 @@ def normalized(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[fl
     """Turn images into a network's input: (pixel / 255 - mean) / std, float [number, channels, height, width]."""
     x = torch.from_numpy(images).float() / 255
     return (x - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def _teacher(
+    trained: Trained, data: Dataset, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Callable[[Tensor], Tensor]:
+    """Return the teacher's logits as a function of the input of a network with other `mean` and `std`."""
+    own, wanted = ((trained.manifest["shape"], trained.manifest["classes"]), (list(data.shape), list(data.classes)))
+    if own != wanted:
+        raise ConversionError(
+            f"the teacher takes images {own[0]} of {', '.join(own[1])}; {data.name} has {wanted[0]} of "
+            f"{', '.join(wanted[1])}"
+        )
+    shift, scale, own_shift, own_scale = (
+        torch.tensor(values).view(-1, 1, 1) for values in (mean, std, trained.mean, trained.std)
+    )
+
+    def logits(x: Tensor) -> Tensor:
+        result: Tensor = trained.model((x * scale + shift - own_shift) / own_scale)
+        return result
+
+    return logits
 
 
 def stem(network: str, data: Dataset) -> str:
