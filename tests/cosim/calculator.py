@@ -1,21 +1,26 @@
 """A small component with the accelerator's ports that computes with every kind of operator, and with memories.
 
-It takes blocks of 32 bytes, and answers each with `RESULT_BYTES` bytes.
+It takes blocks of 32 bytes, and answers each with `RESULT_BYTES` bytes. As many workers as wished compute side by side,
+each from other bytes of the block.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 BLOCK_BYTES = 32
-RESULT_BYTES = 180
+RESULT_BYTES = 219
 
 
 class Calculator(wiring.Component):
     rx: In(stream.Signature(8))
     tx: Out(stream.Signature(8))
     busy: Out(1)
+
+    def __init__(self, workers: int = 1) -> None:
+        super().__init__()
+        self.workers = workers
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -40,7 +45,38 @@ class Calculator(wiring.Component):
             m.d.sync += [rest.eq(rest >> 8), given.eq(given + 1)]
         return m
 
-    def result(self, m: Module, block: Signal) -> Cat:
+    def result(self, m: Module, block: Signal) -> Value:
+        result: Value = Const(0)
+        chain: Value = Const(0)
+        for index in range(self.workers):
+            m.submodules[f"worker{index}"] = worker = Worker(index)
+            m.d.comb += [worker.block.eq(block.rotate_left(24 * index)), worker.chain_in.eq(chain)]
+            # What each worker found counts at a place of its own.
+            result ^= worker.result.rotate_left(index)
+            chain = worker.chain_out
+        return result
+
+
+class Worker(wiring.Component):
+    block: In(8 * BLOCK_BYTES)
+    result: Out(8 * RESULT_BYTES)
+    chain_in: In(8)
+    chain_out: Out(8)
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # From worker to worker within the cycle.
+        m.d.comb += self.chain_out.eq(self.chain_in * 3 + self.block[:8])
+        found = Cat(self.chain_out, self.parts(m, self.block))
+        assert 8 * (RESULT_BYTES - 1) < len(found) <= 8 * RESULT_BYTES
+        m.d.comb += self.result.eq(found)
+        return m
+
+    def parts(self, m: Module, block: Value) -> Cat:
         a, b, c = block[0:16], block[16:27], block[27:33]
         x, y = block[40:56].as_signed(), block[56:67].as_signed()
         long, other = block[64:200], block[100:236]
@@ -69,8 +105,8 @@ class Calculator(wiring.Component):
             m.d.comb += ripple[index].eq(a[index] ^ (ripple[index - 1] if index else by[0]))
         parts.append(ripple)
         # Registers that read each other in a circle, one of them with an enable and an initial value.
-        first, second, third = Signal(9, init=3), Signal(9, init=500), Signal(signed(70), init=-5)
-        m.d.sync += [first.eq(second + by[0]), second.eq(first)]
+        first, second, third = Signal(9, init=3), Signal(9, init=500), Signal(signed(60), init=-5)
+        m.d.sync += [first.eq(second + by[0] + self.index), second.eq(first)]
         with m.If(by[1]):
             m.d.sync += third.eq(third + x)
         parts += [first, second, third]

