@@ -1,258 +1,430 @@
-"""Measure what each layer costs on the simulated accelerator, and how fast the simulations are.
+"""What every network costs on the simulated accelerator, where its cycles go, and what that is worth on a routed board.
 
-`make bench` runs this. It prints a table for each network and writes docs/bench.json and docs/benchmarks.md. Exits with
-1 when columns are less busy than promised (see `PROMISED`), or when an integer differs from the golden model.
+`make bench` runs this. It writes docs/benchmarks.md, bench.json, bench.svg and, for comparison with what was measured
+before, bench-history.json. Exits with 1 when an integer differs from the golden model.
 
-The demo network comes with the repository. The ResNet-20 needs `resnet20_cifar10.safetensors` and the CIFAR-10 (JPEG)
-archives in $POLYSPIKE_SHARED_DATA, or in ../shared/data; it is left out where they are not.
+Cycles come from the hardware counters of the simulated gateware, the clock and the cells from the manifest of a board's
+routed bitstream. Finished cases are kept in build/bench under names that change with the sources of gateware,
+conversion and compiler, so an interrupted run goes on, and what may have changed is measured again.
 """
 
 import argparse
 import dataclasses
+import datetime
+import functools
+import hashlib
 import json
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from cases import add_arguments, kept
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from subjects import ROOT, SHARED, published_resnet20
+from subjects import CALIBRATION_IMAGES, SHARED, published_resnet20, subjects, untrained
 
-from polyspike.cli.figures import LayerFigures, figures
-from polyspike.cli.text import markdown, number, percent, table
+from polyspike import bitstreams
+from polyspike.bitstreams import Manifest
+from polyspike.cli.board_tables import link_rate
+from polyspike.cli.figures import figures
+from polyspike.cli.plots import save_figure
+from polyspike.cli.text import markdown, number, percent
 from polyspike.compiler import compile
+from polyspike.compiler.program import INSTRUCTION_CYCLES, SETUP_CYCLES
 from polyspike.convert import Options, convert
 from polyspike.convert import demo as checkpoint
-from polyspike.convert.datasets import fashion_mnist
-from polyspike.driver import Comparison, compare, open_device
+from polyspike.cosim.build import core
+from polyspike.driver import compare, open_device
+from polyspike.gateware.boards import BOARDS as CLASSES
 from polyspike.network import Layer, Network
-from polyspike.spec import NAMED, Configuration, named
+from polyspike.spec import NAMED
 
-#: In convolution layers with at least as many output channels as lanes, the lanes of all columns add a nonzero event in
-#: at least this share of all cycles.
-PROMISED = 0.75
+#: In convolutions over all channels with at least so many output channels, the lanes of all columns should add a
+#: nonzero event in this share of all cycles.
+WIDE, WANTED = 16, 0.90
 
-HEADINGS = (
-    "layer",
-    "cycles",
-    "events",
-    "words",
-    "zero words",
-    "stall: word",
-    "stall: port",
-    "stall: fire",
-    "idle",
-    "density",
-    "utilization",
-)
+#: The board whose manifest a configuration's rates are from.
+BOARDS = {"tiny": "icebreaker", "small": "ulx3s-25f", "large": "ulx3s-85f"}
 
+#: Networks with trained weights, and those with random ones.
+TRAINED, UNTRAINED = ("demo", "lenet-s", "resnet8", "resnet20"), ("ds-cnn", "vgg16")
 
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One network on one configuration."""
+#: Images on the device where not `IMAGES`, because they take long to simulate.
+IMAGES, FEWER = 3, {"vgg16": 1, "resnet20": 1}
 
-    network: str
-    data: str
-    configuration: Configuration
-    images: int
-    comparison: Comparison
-    layers: tuple[LayerFigures, ...]
-    #: names of the layers that `PROMISED` is about
-    convolutions: tuple[str, ...]
-    #: simulated cycles a second while the device runs, link included
-    simulated_rate: float
-    golden_rate: float
-    golden_images: int
-
-    @property
-    def cycles(self) -> float:
-        """Cycles of the core for one image."""
-        return sum(layer.cycles for layer in self.layers)
-
-    @property
-    def utilization(self) -> float:
-        """Share of column cycles with a nonzero event, over the convolutions that `PROMISED` is about."""
-        chosen = [layer for layer in self.layers if layer.name in self.convolutions]
-        cycles = sum(layer.cycles for layer in chosen) * self.configuration.columns
-        return sum(layer.events for layer in chosen) / max(1.0, cycles)
-
-    @property
-    def below(self) -> tuple[str, ...]:
-        """Names of such convolutions that alone are below what is promised."""
-        return tuple(
-            layer.name for layer in self.layers if layer.name in self.convolutions and layer.utilization < PROMISED
-        )
-
-    @property
-    def verdict(self) -> str:
-        """How the network stands against `PROMISED`, in one line."""
-        text = (
-            f"convolutions with at least {self.configuration.lanes} output channels: lanes add a nonzero event in "
-            f"{percent(self.utilization)} of all cycles (promised: {percent(PROMISED, 0)})"
-        )
-        return text if not self.below else f"{text}; below it alone: {', '.join(self.below)}"
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table of layers."""
-        rows = []
-        for layer in self.layers:
-            values = (layer.cycles, layer.events, layer.words, layer.zero_words)
-            stalls = (layer.stall_fetch, layer.stall_port, layer.stall_drain, layer.stall_idle)
-            numbers = [number(round(value)) for value in (*values, *stalls)]
-            density = "" if layer.density is None else percent(layer.density)
-            rows.append((layer.name, *numbers, density, percent(layer.utilization)))
-        return rows
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain values for JSON."""
-        return {
-            "network": self.network,
-            "data": self.data,
-            "configuration": self.configuration.name,
-            "images": self.images,
-            "integers_compared": self.comparison.compared,
-            "integers_differing": self.comparison.differing,
-            "cycles_per_image": round(self.cycles, 1),
-            "convolution_utilization": round(self.utilization, 4),
-            "convolutions": list(self.convolutions),
-            "simulated_cycles_per_second": round(self.simulated_rate),
-            "golden_images_per_second": round(self.golden_rate, 1),
-            "layers": [
-                {key: round(value, 4) if isinstance(value, float) else value for key, value in layer.to_dict().items()}
-                for layer in self.layers
-            ],
-        }
+#: Where cycles go, in the order of the picture, with what it means.
+CAUSES = {
+    "events": "lanes add a nonzero event",
+    "idle lanes": "the same, in lanes without an output channel",
+    "word fetch": "no word has come yet, or those that came were zero",
+    "arbitration": "another column has the memory port",
+    "drain": "a sum waits for the fire unit",
+    "no work": "other columns are still at it: start, end and uneven shares of a RUN",
+    "setup": f"instructions and products before a RUN (computed, as no counter has them: {SETUP_CYCLES} cycles a RUN, "
+    f"{INSTRUCTION_CYCLES} an instruction)",
+}
+_COLOURS = ("#1565c0", "#90caf9", "#ef6c00", "#fdd835", "#8e24aa", "#9e9e9e", "#424242")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """A network and real images for it."""
+class Case:
+    """A network and real images for it; `weights` says whose they are."""
 
-    network: Network
-    data: str
+    name: str
+    network: Callable[[], Network]
     images: NDArray[np.uint8]
+    data: str
+    weights: str
 
 
-def subjects() -> Iterator[Subject]:
-    """Yield every network there is data for."""
-    test = fashion_mnist("test")
-    network = convert(checkpoint.load_finetuned(Options()), name="demo", classes=test.classes)
-    yield Subject(network, "Fashion-MNIST", test.images[:1000])
-    if not SHARED.is_dir():
-        print(f"no ResNet-20: there is no {SHARED}", file=sys.stderr)
-        return
-    resnet20 = published_resnet20(SHARED, training=256, test=100)
-    trained, test = resnet20.trained, resnet20.test
-    options = Options(mean=trained.mean, std=trained.std)
-    network = convert(trained.model, resnet20.training.images, options, name="resnet20", classes=test.classes)
-    yield Subject(network, test.name, test.images)
+def cases(chosen: list[str]) -> Iterator[Case]:
+    """Yield the networks of these names that there is data for."""
+    committed = [name for name in TRAINED if name in chosen and name != "resnet20"]
+    found = list(subjects(committed)) if committed else []
+    if "resnet20" in chosen and SHARED.is_dir():
+        found.append(published_resnet20(SHARED, CALIBRATION_IMAGES, 1000))
+    for subject in found:
+        trained, training = subject.trained, subject.training.images[:CALIBRATION_IMAGES]
+        options = Options(mean=trained.mean, std=trained.std)
+        if subject.name == "demo":
+            model: Any = checkpoint.load_finetuned(Options())
+            network = functools.partial(convert, model, name="demo", classes=subject.test.classes)
+        else:
+            network = functools.partial(convert, trained.model, training, options, name=subject.name)
+        yield Case(subject.name, functools.cache(network), subject.test.images[:1000], subject.test.name, "trained")
+    for name in UNTRAINED:
+        if name in chosen:
+            model, images = untrained(name)
+            network = functools.partial(convert, model, images[:48], Options(), name=name)
+            yield Case(name, functools.cache(network), images[48:], "Fashion-MNIST", "random")
 
 
-def measure(subject: Subject, configuration: Configuration, device: str, images: int) -> Measurement:
-    """Run a network on the device and on the golden model."""
-    program = compile(subject.network, configuration)
-    some = subject.images[:images]
-    with open_device(device, configuration) as opened:
+def measure(case: Case, configuration: str, device: str, images: int) -> dict[str, Any]:
+    """Run a network on the device and on the golden model, and return what it costs for one image."""
+    hardware = NAMED[configuration]
+    program = compile(case.network(), hardware)
+    some = case.images[:images]
+    with open_device(device, hardware) as opened, open_device("golden", hardware) as golden:
         opened.load(program)
-        # The rate is taken without traces, as a user would run it.
-        before, start = opened.counters().cycles, time.perf_counter()
-        opened.infer(some, progress=True)
-        seconds = time.perf_counter() - start
-        cycles = opened.counters().cycles - before
-        result = opened.infer(some, progress=True, trace=True, profile=True)
-    with open_device("golden", configuration) as golden:
         golden.load(program)
+        # Rates are taken without traces, as a user would run it, and once everything is loaded.
+        start, before = time.perf_counter(), opened.counters().cycles
+        rates = opened.infer(some, progress=True).rates
+        simulated = (opened.counters().cycles - before) / (time.perf_counter() - start)
+        result = opened.infer(some, progress=True, trace=True, profile=True)
         comparison = compare(result, golden.infer(some, trace=True))
+        many = case.images if program.resident else some
         start = time.perf_counter()
-        golden.infer(subject.images, progress=True)
-        golden_seconds = time.perf_counter() - start
-    return Measurement(
-        network=subject.network.name,
-        data=subject.data,
-        configuration=configuration,
-        images=len(some),
-        comparison=comparison,
-        layers=figures(program, result),
-        convolutions=tuple(_convolutions(subject.network, configuration.lanes)),
-        simulated_rate=cycles / seconds,
-        golden_rate=len(subject.images) / golden_seconds,
-        golden_images=len(subject.images),
-    )
+        golden.infer(many)
+        golden_rate = len(many) / (time.perf_counter() - start)
+    assert rates is not None and rates.sent is not None and rates.received is not None
+    assert result.counts is not None
+    density = {name: float(np.count_nonzero(counts) / counts.size) for name, counts in result.counts.items()}
+    predicted = {layer.layer: layer.cycles for layer in compile(case.network(), hardware, density=density).report}
+    layers = [
+        {**_rounded(layer.to_dict()), "setup": program.setup_cycles(layer.name), "predicted": predicted[layer.name]}
+        for layer in figures(program, result)
+    ]
+    return {
+        "network": case.name,
+        "data": case.data,
+        "weights": case.weights,
+        "configuration": configuration,
+        "images": images,
+        "resident": program.resident,
+        "integers_compared": comparison.compared,
+        "integers_differing": comparison.differing,
+        "macs": sum(layer.macs for layer in program.report),
+        "bytes_sent": round(rates.sent / images),
+        "bytes_received": round(rates.received / images),
+        "simulated_cycles_per_second": round(simulated),
+        "golden_images_per_second": round(golden_rate, 1),
+        "machine": f"{os.cpu_count()} cores of {platform.machine()}",
+        "wide": list(_wide_convolutions(program.network)),
+        "layers": layers,
+    }
 
 
-def _convolutions(network: Network, lanes: int) -> Iterator[str]:
-    """Yield the layers of at least `lanes` channels whose first synapse is a convolution over all channels."""
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
+
+
+def _wide_convolutions(network: Network) -> Iterator[str]:
+    """Yield the layers of at least `WIDE` channels whose first synapse is a convolution over all channels."""
     for node in network:
         if isinstance(node, Layer):
             synapse = node.synapses[0]
             whole_map = synapse.window == network[synapse.source].shape[1:]
-            if synapse.groups == 1 and not whole_map and node.shape[0] >= lanes:
+            if synapse.groups == 1 and not whole_map and node.shape[0] >= WIDE:
                 yield node.name
 
 
-def page(measurements: list[Measurement]) -> str:
+def lost(layer: dict[str, Any], columns: int) -> dict[str, float]:
+    """Return a layer's cycles for an image by what they went into; see `CAUSES`."""
+    events = layer["events"] / columns
+    return {
+        "events": events * layer["lanes_used"],
+        "idle lanes": events * (1 - layer["lanes_used"]),
+        "word fetch": layer["stall_fetch"] / columns,
+        "arbitration": layer["stall_port"] / columns,
+        "drain": layer["stall_drain"] / columns,
+        "no work": layer["stall_idle"] / columns,
+        "setup": layer["setup"],
+    }
+
+
+def row(measured: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """Return a case's entry in docs/bench.json: what was measured, at the clock and size of a routed board."""
+    configuration = manifest.configuration
+    layers = measured["layers"]
+    parts = [lost(layer, configuration.columns) for layer in layers]
+    causes = {cause: sum(part[cause] for part in parts) for cause in CAUSES}
+    cycles = sum(causes.values())
+    rate = manifest.fmax_mhz * 1e6 / cycles
+    over_link = link_rate(CLASSES[manifest.board], manifest) / max(measured["bytes_sent"], measured["bytes_received"])
+    link = max(0.0, manifest.fmax_mhz * 1e6 / over_link - cycles)
+    wide = [layer for layer in layers if layer["name"] in measured["wide"]]
+    events = sum(layer["events"] for layer in wide)
+    return {
+        "network": measured["network"],
+        "configuration": measured["configuration"],
+        "board": manifest.board,
+        "cycles_per_image": round(cycles, 1),
+        "fmax_mhz": manifest.fmax_mhz,
+        "images_per_s": _figures(rate),
+        "images_per_s_per_dsp_mhz": _figures(rate / max(1, manifest.utilization.dsp) / manifest.fmax_mhz),
+        "images_per_s_per_klut": _figures(rate / manifest.utilization.lut * 1000),
+        "images_per_s_over_link": _figures(min(rate, over_link)),
+        "utilization": round((causes["events"] + causes["idle lanes"]) / cycles, 4),
+        "utilization_of_wide_convolutions": round(
+            events / max(1, configuration.columns * sum(layer["cycles"] + layer["setup"] for layer in wide)), 4
+        ),
+        "lost": {
+            **{name.replace(" ", "_"): round(causes[name], 1) for name in CAUSES if name != "events"},
+            "link": round(link, 1),
+        },
+        **{name: value for name, value in measured.items() if name not in ("network", "configuration", "wide")},
+    }
+
+
+def _figures(value: float) -> float:
+    """Return four significant figures."""
+    return round(value, 3 - math.floor(math.log10(value))) if value else 0.0
+
+
+def changes(rows: list[dict[str, Any]], history: list[dict[str, Any]], today: str) -> list[dict[str, Any]]:
+    """Return the history with an entry more for every case whose cycles are not those of its last one."""
+    history = list(history)
+    for each in rows:
+        mine = [entry for entry in history if _same(entry, each)]
+        if not mine or mine[-1]["cycles_per_image"] != each["cycles_per_image"]:
+            kept_fields = ("network", "configuration", "images", "cycles_per_image", "fmax_mhz", "images_per_s")
+            history.append({"date": today, **{name: each[name] for name in kept_fields}})
+    return history
+
+
+def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(first[name] == second[name] for name in ("network", "configuration", "images"))
+
+
+HEADINGS = (
+    *("network", "configuration", "board", "cycles an image", "before", "Fmax MHz", "images/s", "per DSP MHz"),
+    *("per kLUT", "over the link", "columns busy", "wide convolutions"),
+)
+LAYERS = ("layer", "cycles", "predicted", *CAUSES, "density", "busy")
+
+
+def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
     """Return docs/benchmarks.md."""
+    table = []
+    for each in rows:
+        earlier = [entry["cycles_per_image"] for entry in history if _same(entry, each)]
+        before = ""
+        if len(earlier) > 1:
+            before = f"{number(round(earlier[-2]))} ({each['cycles_per_image'] / earlier[-2] - 1:+.1%})"
+        table.append(
+            (
+                each["network"],
+                f"`{each['configuration']}`",
+                each["board"],
+                number(round(each["cycles_per_image"])),
+                before,
+                f"{each['fmax_mhz']:.1f}",
+                _rate(each["images_per_s"]),
+                f"{each['images_per_s_per_dsp_mhz']:.4f}",
+                _rate(each["images_per_s_per_klut"]),
+                _rate(each["images_per_s_over_link"]),
+                percent(each["utilization"]),
+                percent(each["utilization_of_wide_convolutions"]) if each["utilization_of_wide_convolutions"] else "",
+            )
+        )
+    compared, differing = (sum(each[f"integers_{word}"] for each in rows) for word in ("compared", "differing"))
     parts = [
         "<!-- Written by `make bench`. -->",
         "# Benchmarks",
-        "Averages for one image at T = 1, from the hardware counters of the simulated gateware. Events are cycles in "
-        "which a column added a nonzero count to its lanes; words are spike words fetched. The stalls are column "
-        "cycles without an event: no fetched word was there yet, a column waited for a memory port, or for the fire "
-        "unit. Idle columns had no work. Density is the share of nonzero counts in the layer's input; utilization is "
-        "events / (cycles x columns).",
+        "Cycles for one image at T = 1, from the hardware counters of the simulated gateware; *images/s* is the rate "
+        "of the core alone at the *routed* Fmax of the board's manifest, and *over the link* what is left of it where "
+        "every byte goes over the board's link at its fastest rate (weights too, once a batch, where a network is "
+        "streamed; a batch is as many images as the JSON file says). *Before* is the last other figure of "
+        "[bench-history.json](bench-history.json). *Columns busy* is the share of column cycles with a nonzero event; "
+        f"*wide convolutions* the same for convolutions over all channels with {WIDE} output channels or more.",
+        markdown(HEADINGS, table, left=3),
+        f"Against the golden model, **{number(differing)} of {number(compared)} integers differ**. demo, lenet-s, "
+        "resnet8 and resnet20 are trained networks; the others have random weights, and batch norms with the "
+        "statistics of real images.",
+        "![Where the cycles go](bench.svg)",
+        "\n".join(f"- **{cause}**: {text}." for cause, text in CAUSES.items()),
     ]
-    for each in measurements:
-        configuration = each.configuration
+    for each in rows:
+        if each["configuration"] != "large":
+            continue
+        columns = NAMED["large"].columns
+        lines = []
+        for layer in each["layers"]:
+            spent = lost(layer, columns)
+            cycles = sum(spent.values())
+            lines.append(
+                (
+                    layer["name"],
+                    number(round(cycles)),
+                    f"{layer['predicted'] / layer['cycles'] - 1:+.0%}",
+                    *(number(round(spent[cause])) for cause in CAUSES),
+                    "" if layer["density"] is None else percent(layer["density"]),
+                    percent(layer["events"] / columns / cycles),
+                )
+            )
         parts += [
-            f"## {each.network} on `{configuration.name}`, {each.data}",
-            f"{configuration.columns} columns of {configuration.lanes} lanes, {each.images} images; against the golden "
-            f"model, {number(each.comparison.differing)} of {number(each.comparison.compared)} integers differ.",
-            markdown(HEADINGS, each.rows()),
-            f"{number(round(each.cycles))} cycles an image. {each.verdict[0].upper()}{each.verdict[1:]}.",
+            f"## {each['network']} on `large`, {each['data']}",
+            f"{each['images']} image(s), {each['macs'] / 1e6:.1f} M multiply-accumulates of the dense network each; "
+            f"weights {'resident' if each['resident'] else 'streamed'}. *Predicted* is the compiler's cost model with "
+            "these densities, against the counted cycles.",
+            markdown(LAYERS, lines),
+            _verdict(each),
         ]
     rates = [
-        (each.network, each.configuration.name, f"{number(round(each.simulated_rate))}", f"{each.golden_rate:.0f}")
-        for each in measurements
+        (
+            each["network"],
+            f"`{each['configuration']}`",
+            number(each["simulated_cycles_per_second"]),
+            f"{each['golden_images_per_second']:,.0f}" if each["resident"] else "",
+        )
+        for each in rows
     ]
     parts += [
         "## Speed of the simulations",
-        f"On {os.cpu_count()} cores of {platform.machine()}. Cycles of the core a second of wall time, the transfers "
-        "over the simulated link included; images a second of the golden model.",
+        f"On one of {' and '.join(sorted({each['machine'] for each in rows}))}. Cycles of the core a second of wall "
+        "time, the transfers over the simulated link included; images a second of the golden model.",
         markdown(("network", "configuration", "simulated cycles/s", "golden images/s"), rates, left=2),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(entry: dict[str, Any]) -> str:
+    """Say which wide convolutions alone are below what is wanted."""
+    below = [
+        f"{layer['name']} {percent(layer['utilization'])}"
+        for layer in entry["layers"]
+        if layer["name"] in entry["wide_convolutions"] and layer["utilization"] < WANTED
+    ]
+    if not entry["wide_convolutions"]:
+        return ""
+    return f"Wide convolutions below {percent(WANTED, 0)} of the counted cycles: {', '.join(below) or 'none'}."
+
+
+def _rate(value: float) -> str:
+    return number(round(value)) if value >= 100 else f"{value:.3g}"
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Draw where each network's cycles go, as shares."""
+    figure = Figure(figsize=(8.5, 0.8 + 0.3 * len(rows)), layout="constrained")
+    axes: Any = figure.subplots()
+    names = [f"{each['network']}, {each['configuration']}" for each in rows]
+    left = np.zeros(len(rows))
+    for cause, colour in zip(CAUSES, _COLOURS, strict=True):
+        shares = []
+        for each in rows:
+            columns = NAMED[each["configuration"]].columns
+            spent = sum(lost(layer, columns)[cause] for layer in each["layers"])
+            shares.append(100 * spent / each["cycles_per_image"])
+        axes.barh(names, shares, left=left, color=colour, label=cause, height=0.7)
+        left += shares
+    for index, each in enumerate(rows):
+        text = f"{each['cycles_per_image']:,.0f} cycles, {_rate(each['images_per_s'])} images/s"
+        axes.text(101, index, text, va="center", fontsize=7)
+    axes.set_xlim(0, 130)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("% of the cycles for an image")
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(CAUSES), fontsize=7)
+    return figure
 
 
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=10, help="images on the device (default: 10)")
-    parser.add_argument("--config", choices=sorted(NAMED), default="large", help="configuration (default: large)")
+    names = [*TRAINED, *UNTRAINED]
+    parser.add_argument("--networks", nargs="+", choices=names, default=names)
+    parser.add_argument("--configs", nargs="+", choices=BOARDS, default=list(BOARDS))
+    parser.add_argument("--images", type=int, help=f"images on the device (default: {IMAGES}, 1 for large networks)")
     parser.add_argument("--device", default="sim", help="device (default: sim)")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="where to write (default: docs)")
+    add_arguments(parser, "bench")
     options = parser.parse_args()
-    measurements = []
-    for subject in subjects():
-        measurement = measure(subject, named(options.config), options.device, options.images)
-        measurements.append(measurement)
-        print(f"\n{measurement.network} ({measurement.data}) on {options.config}, for one image\n")
-        print(table(HEADINGS, measurement.rows()))
-        print(f"\n{number(round(measurement.cycles))} cycles an image; {measurement.comparison}")
-        print(measurement.verdict)
-        print(
-            f"{number(round(measurement.simulated_rate))} simulated cycles/s, "
-            f"{measurement.golden_rate:.0f} golden images/s\n"
-        )
+    torch.set_num_threads(1)
+    manifests = bitstreams.manifests()
+    rows = []
+    for case in cases(options.networks):
+        images = options.images or FEWER.get(case.name, IMAGES)
+        for name in options.configs:
+            # Everything a figure depends on: gateware, conversion and compiler, the last two by their sources.
+            parts = (core(NAMED[name]).key, _sources(), options.device)
+            key = hashlib.sha256("-".join(parts).encode()).hexdigest()[:12]
+            measured = kept(
+                options,
+                f"{case.name}-{name}-{images}-{key}",
+                functools.partial(measure, case, name, options.device, images),
+            )
+            if measured is None:
+                continue
+            rows.append({**row(measured, manifests[BOARDS[name]]), "wide_convolutions": measured["wide"]})
+            print(
+                f"{case.name} on {name}: {number(round(rows[-1]['cycles_per_image']))} cycles, "
+                f"{_rate(rows[-1]['images_per_s'])} images/s, columns busy {percent(rows[-1]['utilization'])}, "
+                f"{measured['integers_differing']} of {number(measured['integers_compared'])} integers differ",
+                flush=True,
+            )
     options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([each.to_dict() for each in measurements], indent=2)
-    (options.output / "bench.json").write_text(text + "\n")
-    (options.output / "benchmarks.md").write_text(page(measurements))
-    missed = [each for each in measurements if each.utilization < PROMISED or each.comparison.differing]
-    return 1 if missed else 0
+    path = options.output / "bench-history.json"
+    history = json.loads(path.read_text()) if path.is_file() else []
+    history = changes(rows, history, datetime.datetime.now(datetime.UTC).date().isoformat())
+    path.write_text(json.dumps(history, indent=2) + "\n")
+    (options.output / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (options.output / "benchmarks.md").write_text(page(rows, history))
+    save_figure(draw(rows), options.output / "bench.svg")
+    return 1 if any(each["integers_differing"] for each in rows) else 0
+
+
+@functools.cache
+def _sources() -> str:
+    """Return a digest of what makes programs of networks."""
+    import polyspike.compiler
+    import polyspike.convert
+
+    digest = hashlib.sha256()
+    for package in (polyspike.convert, polyspike.compiler):
+        for file in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -16,18 +16,15 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from cases import add_arguments, kept
-from numpy.typing import NDArray
-from subjects import ROOT
+from subjects import ROOT, untrained
 
 from polyspike.cli.text import markdown
 from polyspike.compiler import compile
 from polyspike.convert import calibrate, to_network
-from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.methods import METHODS
-from polyspike.convert.models import NETWORKS, build
+from polyspike.convert.models import NETWORKS
 from polyspike.driver import compare, open_device
 from polyspike.spec import LARGE, for_neuron
 
@@ -35,29 +32,14 @@ from polyspike.spec import LARGE, for_neuron
 TIMESTEPS = {"pmsm": 1}
 _TIMESTEPS = 2
 
-#: The networks whose papers use grey images.
-GREY = ("demo", "mlp", "lenet-s", "ds-cnn")
 CALIBRATION_IMAGES = 48
-
-
-def images_for(name: str) -> NDArray[np.uint8]:
-    """Return real images as the network takes them, uint8 [number, channels, height, width]."""
-    images = fashion_mnist("test").images[:64]
-    if name in GREY:
-        return images
-    return np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2))).repeat(3, axis=1)
 
 
 def measure(name: str, method: str, device: str, number: int) -> dict[str, Any]:
     """Compile a network for `large` and run `number` images on the device and on the golden model."""
-    torch.manual_seed(0)
-    images = images_for(name)
-    model = build(name, images.shape[1:]).train()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.from_numpy(images).float() / 255)
+    model, images = untrained(name)
     options = METHODS[method].options(timesteps=TIMESTEPS.get(method, _TIMESTEPS))
-    quantized = calibrate(model.eval(), images[:CALIBRATION_IMAGES], options)
+    quantized = calibrate(model, images[:CALIBRATION_IMAGES], options)
     program = compile(to_network(quantized, name), for_neuron(LARGE, method))
     begin = time.monotonic()
     with open_device(device, program.configuration) as opened, open_device("golden", program.configuration) as golden:

