@@ -43,6 +43,7 @@ from polyspike.convert import demo as checkpoint
 from polyspike.cosim.build import core
 from polyspike.driver import compare, open_device
 from polyspike.gateware.boards import BOARDS as CLASSES
+from polyspike.golden import densities
 from polyspike.network import Layer, Network
 from polyspike.spec import NAMED
 
@@ -134,7 +135,7 @@ def measure(case: Case, configuration: str, device: str, images: int) -> dict[st
         golden_rate = len(many) / (time.perf_counter() - start)
     assert rates is not None and rates.sent is not None and rates.received is not None
     assert result.counts is not None
-    density = {name: float(np.count_nonzero(counts) / counts.size) for name, counts in result.counts.items()}
+    density = densities(result.counts)
     predicted = {layer.layer: layer.cycles for layer in compile(case.network(), hardware, density=density).report}
     layers = [
         {**_rounded(layer.to_dict()), "setup": program.setup_cycles(layer.name), "predicted": predicted[layer.name]}

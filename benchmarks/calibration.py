@@ -7,7 +7,7 @@ The demo network on Fashion-MNIST; or ResNet-20 on CIFAR-10 (JPEG), where FOLDER
 `resnet20_cifar10.safetensors` and the archives of `cifar10_jpeg`. Beside the accuracy: the share of images that are
 classified as by the float network, and the mean squared error of the logits, relative to the variance of the float
 network's; these tell good calibrations apart where accuracies no longer do. And the cycles an image that the compiler
-predicts for `large`.
+predicts for `large`, from the counts of some test images that are not zero.
 """
 
 import argparse
@@ -23,7 +23,12 @@ from subjects import logits, published_resnet20, subjects
 from polyspike.compiler import compile
 from polyspike.convert import Method, Options, convert
 from polyspike.convert.float_training import Trained, normalized
+from polyspike.golden import densities, run
+from polyspike.network import quantize
 from polyspike.spec import LARGE
+
+#: Test images that tell the compiler how many counts are not zero.
+DENSITY_IMAGES = 100
 
 #: Ranges by the least squared error, one a layer; weights rounded to the nearest. The other cases add to it.
 ROUNDING: dict[str, Any] = {"per_channel": False, "reconstruct": False, "correct_bias": False}
@@ -70,7 +75,9 @@ def main() -> None:
                 subject.trained.model, training.images, Options(timesteps=timesteps, **own, **CASES[name])
             )
             seconds = time.process_time() - start
-            cycles = sum(layer.cycles for layer in compile(network, LARGE).report)
+            some = quantize(network.input, test.images[:DENSITY_IMAGES])
+            density = densities(run(network, some, observe=True).counts)
+            cycles = sum(layer.cycles for layer in compile(network, LARGE, density=density).report)
             found = logits(network, test.images)
             classes = found.argmax(1)
             print(

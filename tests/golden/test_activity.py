@@ -5,7 +5,7 @@ import pytest
 
 from golden.networks import random_images, random_network
 from polyspike.cosim.random_networks import with_events
-from polyspike.golden import activity, run
+from polyspike.golden import activity, densities, run
 from polyspike.network import Input, Layer
 
 
@@ -64,3 +64,8 @@ def test_random_networks_equal_plain_loops(seed):
     spiking = [layer for layer in layers if layer.neuron is not None]
     assert 0 < measured.neurons <= sum(int(np.prod(layer.shape)) for layer in spiking)
     assert measured.spikes <= sum(np.abs(counts[layer.name].astype(int)).sum() for layer in spiking) / 2
+
+
+def test_densities_are_the_shares_that_are_not_zero():
+    counts = {"half": np.array([[0, 3], [-1, 0]], np.int16), "none": np.zeros((2, 1, 3), np.int16)}
+    assert densities(counts) == {"half": 0.5, "none": 0.0}

@@ -7,6 +7,8 @@ events, they are spikes like any others.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,3 +101,11 @@ def _passed(synapse: Synapse, magnitudes: Tensor) -> float:
     window = torch.ones(1, 1, *synapse.window, dtype=torch.float64)
     outputs = F.conv2d(magnitudes, window, None, synapse.stride, synapse.padding)
     return float(outputs.sum()) * fan_out
+
+
+def densities(counts: Mapping[str, NDArray[np.integer[Any]]]) -> dict[str, float]:
+    """Return the share of each map's counts that are not zero, by name: what the compiler's cost model goes by.
+
+    `counts` are those of a run that was observed or traced, of any shape.
+    """
+    return {name: float(np.count_nonzero(each)) / each.size for name, each in counts.items()}

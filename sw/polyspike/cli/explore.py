@@ -137,16 +137,13 @@ def _network(path: Path, neuron: str) -> tuple["Network", tuple[str, ...]]:
 
 def _density(network: "Network", path: Path) -> "Density":
     """Return the share of counts of each map that are not zero."""
-    import numpy as np
-
-    from polyspike.golden import run
+    from polyspike.golden import densities, run
     from polyspike.network import quantize
 
     from .images import load_images
 
     images = load_images(path).first(IMAGES)
-    counts = run(network, quantize(network.input, images.pixels), observe=True).counts
-    return {name: float(np.count_nonzero(each)) / each.size for name, each in counts.items()}
+    return densities(run(network, quantize(network.input, images.pixels), observe=True).counts)
 
 
 @contextlib.contextmanager
