@@ -17,7 +17,7 @@ examples:
   polyspike train --network resnet8 --dataset cifar10 --data cifar-10-batches-py
   polyspike train --network resnet20 --dataset cifar10 --data cifar --start resnet20.safetensors --epochs 2 \\
     --rate 0.01 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-  polyspike train --network resnet8 --dataset cifar10 --data cifar --epochs 45 \
+  polyspike train --network resnet8 --dataset cifar10 --data cifar --epochs 45 \\
     --start build/networks/resnet8-cifar-10.safetensors --teacher build/networks/resnet20-cifar-10.safetensors
   polyspike train --list
 """
