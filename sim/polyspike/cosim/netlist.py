@@ -199,6 +199,8 @@ class _LoopError(Exception):
 
     def __init__(self, words: Iterable[str]) -> None:
         self.values = {word.rpartition("_")[0] for word in words}
+        #: of groups of cells, of whose values memories have one for each read port
+        self.groups = {value.partition("r")[0] for value in self.values}
 
 
 def mask(width: int) -> str:
@@ -251,7 +253,7 @@ def emit(netlist: str, top: str, collisions: bool = True) -> str:
             return generator.generate()
         except _LoopError as loop:
             # Copies that depend on each other are no loop while each is a statement of its own.
-            apart |= loop.values & {group.name for group in groups if len(group.cells) > 1}
+            apart |= loop.groups & {group.name for group in groups if len(group.cells) > 1}
     return text
 
 
