@@ -77,7 +77,7 @@ def main() -> None:
             seconds = time.process_time() - start
             some = quantize(network.input, test.images[:DENSITY_IMAGES])
             density = densities(run(network, some, observe=True).counts)
-            cycles = sum(layer.cycles for layer in compile(network, LARGE, density=density).report)
+            cycles = compile(network, LARGE, density=density).cycles
             found = logits(network, test.images)
             classes = found.argmax(1)
             print(

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from cases import add_arguments, kept
-from subjects import ROOT, untrained
+from subjects import ROOT, UNTRAINED_CALIBRATION, untrained
 
 from polyspike.cli.text import markdown
 from polyspike.compiler import compile
@@ -32,14 +32,12 @@ from polyspike.spec import LARGE, for_neuron
 TIMESTEPS = {"pmsm": 1}
 _TIMESTEPS = 2
 
-CALIBRATION_IMAGES = 48
-
 
 def measure(name: str, method: str, device: str, number: int) -> dict[str, Any]:
     """Compile a network for `large` and run `number` images on the device and on the golden model."""
     model, images = untrained(name)
     options = METHODS[method].options(timesteps=TIMESTEPS.get(method, _TIMESTEPS))
-    quantized = calibrate(model, images[:CALIBRATION_IMAGES], options)
+    quantized = calibrate(model, images[:UNTRAINED_CALIBRATION], options)
     program = compile(to_network(quantized, name), for_neuron(LARGE, method))
     begin = time.monotonic()
     with open_device(device, program.configuration) as opened, open_device("golden", program.configuration) as golden:

@@ -33,6 +33,9 @@ FOLDERS = [ROOT / "benchmarks" / "checkpoints", ROOT / "build" / "networks"]
 #: The networks whose papers use grey images.
 GREY = ("demo", "mlp", "lenet-s", "ds-cnn")
 
+#: Images of `untrained` that conversions are calibrated with.
+UNTRAINED_CALIBRATION = 48
+
 #: Training images that conversions are calibrated with.
 CALIBRATION_IMAGES = 512
 
@@ -88,6 +91,8 @@ def published_resnet20(folder: Path, training: int | None = None, test: int | No
 
 def untrained(name: str) -> tuple[nn.Module, NDArray[np.uint8]]:
     """Return a network with random weights and real images for it, uint8 [64, channels, height, width].
+
+    The first `UNTRAINED_CALIBRATION` are for calibration.
 
     Its batch norms have the statistics of the images: Fashion-MNIST's, for colour networks as three equal channels in
     32 x 32.

@@ -129,6 +129,14 @@ def test_distillation_follows_the_teacher_whatever_its_normalization(tmp_path):
         Schedule(epochs=1, rate=0.1, temperature=0)
 
 
+def test_only_a_state_of_the_same_recipe_is_gone_on_with(tmp_path):
+    schedule = Schedule(epochs=1, rate=0.05, batch=32, flip=False, bfloat16=False)
+    for each in (schedule, schedule, dataclasses.replace(schedule, temperature=2.0)):
+        train_network("mlp", data(64), data(64), each, work=tmp_path, progress=False)
+    train_network("mlp", data(64), data(64), schedule, mean=(0.5,), work=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_schedules_suit_the_data():
     assert schedule_of("resnet8", data(), None).epochs == 60
     assert schedule_of("vgg16", data(), 3).epochs == 3 and schedule_of("vgg16", data()).shift == 0

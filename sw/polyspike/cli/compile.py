@@ -60,10 +60,9 @@ def execute(options: argparse.Namespace) -> int:
             print(text)
         else:
             options.listing.write_text(text + "\n")
-    cycles = sum(layer.cycles for layer in program.report)
     print(
         f"{output}: {len(program.report)} layers for {program.configuration.name}, "
         f"{'resident' if program.resident else f'streamed in {len(program.segments)} segments'}, "
-        f"about {cycles:,} cycles an image"
+        f"about {program.cycles:,} cycles an image"
     )
     return 0

@@ -124,7 +124,7 @@ def execute(options: argparse.Namespace) -> int:
         configuration = named(options.config)
 
         def cycles(network: Network) -> int:
-            return sum(layer.cycles for layer in compile(network, configuration).report)
+            return compile(network, configuration).cycles
 
         chosen = choose_widths(
             given.module,

@@ -160,6 +160,11 @@ class Program:
     #: after the first so many neither read nor write what is uploaded: the next image can be sent while they run.
     input_blocks: int = 0
 
+    @property
+    def cycles(self) -> int:
+        """Predicted cycles for an image, as hardware counters have them: without `setup_cycles`."""
+        return sum(layer.cycles for layer in self.report)
+
     def setup_cycles(self, layer: str | None = None) -> int:
         """Return the cycles before the RUNs of a layer, or of all, for an image: no hardware counter has them."""
         return sum(

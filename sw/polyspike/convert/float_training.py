@@ -1,6 +1,7 @@
 """Training the networks of `models.py` in floating point, and their checkpoints: weights and how they were made."""
 
 import dataclasses
+import hashlib
 import json
 import platform
 import time
@@ -105,10 +106,9 @@ def train_network(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch lacks the type of this form
     resume = None
     if work is not None:
-        parts: list[object] = [schedule.epochs, schedule.rate, schedule.seed, len(training)]
-        parts += [path.stem for path in (start, teacher) if path is not None]
-        recipe = "-".join(str(value) for value in parts)
-        resume = work / f"{stem(network, training)}-{recipe}.safetensors"
+        # A state of any other recipe is not gone on with.
+        recipe = repr((schedule, len(training), start, teacher, mean, std))
+        resume = work / f"{stem(network, training)}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.safetensors"
     begin = time.monotonic()
 
     def prepare(images: NDArray[np.uint8]) -> Tensor:

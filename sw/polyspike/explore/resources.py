@@ -129,16 +129,22 @@ def _rest() -> float:
 
 def predict_fmax(board: type[Board], used: Resources) -> float:
     """Return the clock that a board's part will route at, in MHz."""
-    speed = board().pins.speed
+    speed = _speed(board)
     grades, (slope, *intercepts) = _clocks()
     at = intercepts[grades.index(speed)] if speed in grades else sum(intercepts) / len(intercepts)
     return float(at + slope * math.log2(used.lut))
 
 
 @functools.cache
+def _speed(board: type[Board]) -> str:
+    """Return a part's speed grade."""
+    return str(board().pins.speed)
+
+
+@functools.cache
 def _clocks() -> tuple[list[str], NDArray[np.float64]]:
     """Return the speed grades there are builds of, and the line: its slope, and its height for each of them."""
-    points = [(kind().pins.speed, each.utilization.lut, each.fmax_mhz) for kind, each in builds()]
+    points = [(_speed(kind), each.utilization.lut, each.fmax_mhz) for kind, each in builds()]
     grades = sorted({speed for speed, _, _ in points})
     terms = [[math.log2(lut), *(speed == grade for grade in grades)] for speed, lut, _ in points]
     values = [fmax for _, _, fmax in points]

@@ -155,7 +155,7 @@ def _compile(
         except (CompileError, MembraneOverflowError):
             found.append(None)
             continue
-        found.append((program.setup_cycles() + sum(layer.cycles for layer in program.report), program.resident))
+        found.append((program.setup_cycles() + program.cycles, program.resident))
     return found
 
 
