@@ -340,9 +340,9 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
     ]
     parts += [
         "## Speed of the simulations",
-        f"On one of {' and '.join(sorted({each['machine'] for each in rows}))}, networks that stay on the chip. Cycles of "
-        "the core a second of wall time, the transfers over the simulated link included; images a second of the golden "
-        "model.",
+        f"On one of {' and '.join(sorted({each['machine'] for each in rows}))}, networks that stay on the chip. "
+        "Cycles of the core a second of wall time, the transfers over the simulated link included; images a second of "
+        "the golden model.",
         markdown(("network", "configuration", "simulated cycles/s", "golden images/s"), rates, left=2),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

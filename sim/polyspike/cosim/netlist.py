@@ -208,7 +208,7 @@ def mask(width: int) -> str:
     return f"0x{(1 << width) - 1:x}u" if width <= 32 else f"0x{(1 << width) - 1:x}ull"
 
 
-def emit(netlist: str, top: str, collisions: bool = True) -> str:
+def emit(netlist: str, top: str, collisions: bool = True, *, vectors: bool = True) -> str:
     """Turn a flat netlist into C++.
 
     Parameters
@@ -220,6 +220,8 @@ def emit(netlist: str, top: str, collisions: bool = True) -> str:
     collisions
         Whether a memory may be read where it is written in the same cycle, which then gives what was there before.
         Otherwise it gives something else, and no design that depends on it passes its tests.
+    vectors
+        Whether copies of a module are simulated side by side, which pays where the processor has registers for that.
 
     Returns
     -------
@@ -247,7 +249,7 @@ def emit(netlist: str, top: str, collisions: bool = True) -> str:
                 raise DeviceError("the design has a combinational loop, which cannot be simulated natively") from None
             split |= values
     apart: set[str] = set()
-    while len(groups := _pair(singles, apart)) < len(singles):
+    while vectors and len(groups := _pair(singles, apart)) < len(singles):
         generator = _Generator(module, groups, split, collisions)
         try:
             return generator.generate()
