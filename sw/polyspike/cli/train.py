@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, default=4.0, metavar="T", help="of distillation (default: %(default)s)"
     )
+    parser.add_argument(
+        "--sparsity",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="weight of the loss for few spikes, which are events on the hardware (default: %(default)s)",
+    )
     add_normalization(parser)
     parser.add_argument(
         "--output", type=Path, default=Path("build/networks"), metavar="DIR", help="(default: %(default)s)"
@@ -69,6 +76,7 @@ def execute(options: argparse.Namespace) -> int:
     schedule = schedule_of(options.network, training, options.epochs, options.seed)
     if options.rate is not None:
         schedule = dataclasses.replace(schedule, rate=options.rate)
+    schedule = dataclasses.replace(schedule, sparsity=options.sparsity)
     if options.teacher is not None:
         schedule = dataclasses.replace(schedule, temperature=options.temperature)
     trained = train_network(

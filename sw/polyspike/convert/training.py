@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from polyspike.spec import InputError
 
+from .sparsity import Watch
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -26,7 +28,8 @@ class Schedule:
 
     `warmup` is the share of all steps in which the learning rate rises linearly to `rate`. `flip` mirrors half of the
     images, `shift` moves them by up to so many pixels. `clip` limits the norm of a step's gradients. `temperature` is
-    what logits are divided by where a teacher is followed (Hinton, Vinyals and Dean, arXiv 1503.02531).
+    what logits are divided by where a teacher is followed (Hinton, Vinyals and Dean, arXiv 1503.02531). `sparsity` is
+    the weight of the loss that asks for few activations other than zero; see `sparsity.Watch`.
     """
 
     epochs: int
@@ -40,6 +43,7 @@ class Schedule:
     shift: int = 0
     smoothing: float = 0.0
     temperature: float = 1.0
+    sparsity: float = 0.0
     bfloat16: bool = True
     seed: int = 0
 
@@ -47,6 +51,8 @@ class Schedule:
         for name in ("epochs", "rate", "batch", "temperature"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} of a training schedule must be positive, not {getattr(self, name)}")
+        if self.sparsity < 0:
+            raise InputError(f"sparsity of a training schedule must not be negative, but it is {self.sparsity}")
 
     def rate_at(self, progress: float) -> float:
         """Return the learning rate at `progress`, 0..1 of all steps."""
@@ -107,6 +113,7 @@ def train(
     scales = [group["lr"] / schedule.rate for group in optimizer.param_groups]
     first = _restore(resume, model, optimizer) if resume is not None else 0
     steps = len(images) // schedule.batch
+    events = Watch(model) if schedule.sparsity else None
     for epoch in range(first, schedule.epochs):
         # Seeding each epoch by its number makes a resumed run equal to an uninterrupted one.
         random = np.random.default_rng((schedule.seed, epoch))
@@ -128,6 +135,8 @@ def train(
                 loss = F.cross_entropy(logits, y, label_smoothing=schedule.smoothing)
                 if teacher is not None:
                     loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, x, schedule.temperature)
+            if events is not None:
+                loss = loss + schedule.sparsity * events.take()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if schedule.clip is not None:
@@ -137,6 +146,8 @@ def train(
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
         if resume is not None:
             _keep(resume, model, optimizer, epoch + 1)
+    if events is not None:
+        events.stop()
     model.eval()
 
 
