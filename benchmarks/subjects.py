@@ -36,6 +36,9 @@ GREY = ("demo", "mlp", "lenet-s", "ds-cnn")
 #: Images of `untrained` that conversions are calibrated with.
 UNTRAINED_CALIBRATION = 48
 
+#: Counts that tell many levels from few, see `tuning`.
+MANY_LEVELS = 15
+
 #: Training images that conversions are calibrated with.
 CALIBRATION_IMAGES = 512
 
@@ -108,9 +111,14 @@ def untrained(name: str) -> tuple[nn.Module, NDArray[np.uint8]]:
     return model.eval(), images
 
 
-def tuning(epochs: int, seed: int) -> Schedule:
-    """Return the short fine-tuning that methods are compared after."""
-    return dataclasses.replace(DEFAULT_SCHEDULE, epochs=epochs, seed=seed)
+def tuning(epochs: int, seed: int, *, levels: int = 0, shift: int = 0) -> Schedule:
+    """Return the short fine-tuning that methods are compared after.
+
+    With `MANY_LEVELS` counts or more a network is converted nearly without loss, and a third of the rate keeps it
+    there; with fewer, the usual rate gives more. `shift` moves images by up to so many pixels.
+    """
+    rate = DEFAULT_SCHEDULE.rate / 3 if levels >= MANY_LEVELS else DEFAULT_SCHEDULE.rate
+    return dataclasses.replace(DEFAULT_SCHEDULE, epochs=epochs, seed=seed, rate=rate, shift=shift)
 
 
 def finetuned(
