@@ -181,15 +181,16 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
     if task.sums is not None:
         box = launch.sources[0]
         pixel, row, time = _pitches(box)
+        kernel_h, kernel_w = launch.sums_window
         code += [
             make(SOURCE, slot=0, origin=box.address, row_pitch=row, pixel_pitch=pixel, time_pitch=time),
             make(
                 WINDOW,
                 slot=0,
-                height=height,
-                width=width,
-                kernel_h=1,
-                kernel_w=1,
+                height=box.shape[1],
+                width=box.shape[2],
+                kernel_h=kernel_h,
+                kernel_w=kernel_w,
                 stride_y=1,
                 stride_x=1,
                 pad_y=0,

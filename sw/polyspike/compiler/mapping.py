@@ -17,13 +17,15 @@ each lane of one to take maxima of, and for each raw sum; handing a sum over tak
 cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import FireKind, PassMode
 
 from .lowering import Lowering, Task
-from .schedule import Launch
+from .program import INSTRUCTION_CYCLES, SETUP_CYCLES
+from .schedule import Launch, instruction_count
 
 DEFAULT_DENSITY = 0.5
 
@@ -68,9 +70,10 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     steps = launch.time[1] - launch.time[0]
     walk = POSITION_CYCLES / steps
     if task.sums is not None:
-        own = lowering.lanes / 2
+        taps = math.prod(launch.sums_window)
+        own = taps * lowering.lanes / 2
         events = own * 2 if c.compact else own
-        walk += PASS_CYCLES + TAP_CYCLES + own
+        walk += PASS_CYCLES + TAP_CYCLES * taps + own
     for term in task.terms:
         layout = lowering.maps[term.source]
         # Rows and columns of the window, on average, that are inside the map, and that are before its first one.
@@ -117,6 +120,19 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
     return OVERHEAD + round(rounds * steps * max(events, walk, port, fire, writes))
+
+
+def least_cycles(lowering: Lowering, launch: Launch, density: Density) -> int:
+    """Return the predicted cycles of one RUN, those before it included, however full its segment is.
+
+    Only mappings for which no column needs more weight rows are looked at: those are never given up by `choose`.
+    """
+    task = launch.task
+    rounds = lowering.rounds(task)
+    options = range(lowering.configuration.columns.bit_length())
+    free = [p for p in options if lowering.rounds(task, p) == rounds]
+    before = SETUP_CYCLES + INSTRUCTION_CYCLES * instruction_count(task)
+    return before + min(launch_cycles(lowering, launch, p, density) for p in free)
 
 
 def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:
