@@ -51,6 +51,8 @@ class Part:
     tiles: int
     cycles: int
     rows: int
+    #: whether it adds up the parts of a divided window
+    divided: bool
 
 
 def pack(lowering: Lowering, items: Iterable[Item]) -> list[list[Item]]:
@@ -126,6 +128,7 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
                 task.tile_count,
                 cycles,
                 lowering.task_rows(task, position_log2),
+                task.sums is not None and any(launch.sums_window != (1, 1) for launch in mine),
             )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts

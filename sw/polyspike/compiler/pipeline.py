@@ -119,7 +119,9 @@ def _report(
     positions = 1 << parts[0].position_log2
     groups = min(lowering.configuration.columns // positions, parts[0].tiles)
     mapping = f"{positions} position{'s' * (positions > 1)} x {groups} tile{'s' * (groups > 1)}"
-    if len(parts) > 1:
+    if any(part.divided for part in parts):
+        mapping += ", window divided"
+    elif len(parts) > 1:
         mapping += f", {len(parts)} parts"
     if packing is not None and packing.layer == node.name:
         mapping += ", window rows packed"
