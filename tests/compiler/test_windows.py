@@ -89,8 +89,7 @@ def test_a_window_need_not_be_the_map(window):
     assert divided(program) != (1, 1)
 
 
-@pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("random_firing", [False, True])
+@pytest.mark.parametrize(("depthwise", "random_firing"), [(False, False), (True, False), (False, True)])
 def test_layers_that_spike(depthwise, random_firing):
     """Sums of parts are added up at each timestep, before a neuron fires."""
     rng = np.random.default_rng(7)
