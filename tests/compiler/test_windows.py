@@ -80,8 +80,8 @@ def test_idle_columns_take_parts_of_a_window(configuration, channels, shape, div
     "window",
     [
         {"window": (6, 8), "stride": (7, 9)},  # taps of the map that no window has, below and right of it
-        {"window": (12, 12), "stride": (20, 20), "padding": (1, 1)},  # taps above, below, left and right of the map
-        {"window": (10, 14), "stride": (3, 3), "padding": (0, 2)},
+        {"window": (8, 8), "stride": (5, 5), "padding": (1, 1)},  # rows above the map, and rows of it below the window
+        {"window": (12, 14), "stride": (20, 20), "padding": (1, 2)},
     ],
 )
 def test_a_window_need_not_be_the_map(window):
@@ -129,8 +129,8 @@ def test_an_input_is_the_same_at_every_timestep():
     [
         (TINY, 10, (20, 7, 7)),  # one column
         (LARGE, 65, (64, 8, 8)),  # a tile for most columns
-        (LARGE, 10, (64, 2, 2)),  # too little to do for a second RUN
-        (LARGE, 10, (16, 13, 1)),
+        (LARGE, 10, (64, 2, 2)),  # a second RUN takes longer than the window
+        (LARGE, 10, (16, 8, 3)),  # what comes before it does
     ],
 )
 def test_where_columns_have_tiles_or_little_to_do_windows_are_whole(configuration, channels, shape):
@@ -139,8 +139,8 @@ def test_where_columns_have_tiles_or_little_to_do_windows_are_whole(configuratio
 
 def test_weights_of_their_own_keep_a_window_whole():
     rng = np.random.default_rng(9)
-    first = spiking(rng, "first", (8, 7, 7), Synapse("input", weights(rng, 8, 2, 1, 1), (1, 1)))
-    program = check(network(1, image_input(2, 7, 7), first, output(rng, "first", (8, 7, 7))), LARGE, 9)
+    first = spiking(rng, "first", (32, 7, 7), Synapse("input", weights(rng, 32, 2, 1, 1), (1, 1)))
+    program = check(network(1, image_input(2, 7, 7), first, output(rng, "first", (32, 7, 7))), LARGE, 9)
     assert divided(program) == (1, 1)
 
 
