@@ -5,6 +5,7 @@ that is streamed. Items are packed into segments afterwards.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from polyspike.network import Input, Layer, MaxPool
@@ -25,6 +26,10 @@ MAX_WORDS = _limit(SOURCE, "pixel_pitch")
 MAX_TILES = _limit(SHAPE, "tiles")
 MAX_KERNEL = _limit(WINDOW, "kernel_h")
 MAX_STRIDE = _limit(WINDOW, "stride_y")
+
+#: A window is divided where that is predicted to take at most this share of the cycles. Events are not spread evenly
+#: over a map, and the column that has the most of them takes longer than predicted.
+WORTHWHILE = 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,13 +174,15 @@ class Scheduler:
         return divided if isinstance(divided, Item) else self._resident(nodes, {})
 
     def _fastest_division(self, node: Layer | MaxPool, cycles: Callable[[Launch], int]) -> Division | None:
-        """Return the division of a node's window that takes the fewest cycles; None where that is the whole window."""
-        found: dict[Division | None, int] = {}
-        for division in (None, *self.lowering.divisions(node)):
-            item = self._resident([node], {} if division is None else {node.name: division})
-            if isinstance(item, Item):
-                found[division] = sum(cycles(launch) for launch in item.launches)
-        return min(found, key=found.__getitem__, default=None)
+        """Return the division of a node's window that takes the fewest cycles; None where none is worthwhile."""
+
+        def total(divisions: Mapping[str, Division]) -> float:
+            item = self._resident([node], divisions)
+            return sum(map(cycles, item.launches)) if isinstance(item, Item) else math.inf
+
+        found = {division: total({node.name: division}) for division in self.lowering.divisions(node)}
+        best = min(found, key=found.__getitem__, default=None)
+        return best if best is not None and found[best] <= WORTHWHILE * total({}) else None
 
     def _resident(self, nodes: Sequence[Layer | MaxPool], divisions: Mapping[str, Division]) -> Item | str:
         """Schedule consecutive nodes with all their maps in the spike memory, or say why that does not fit."""
