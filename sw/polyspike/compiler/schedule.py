@@ -27,7 +27,7 @@ MAX_TILES = _limit(SHAPE, "tiles")
 MAX_KERNEL = _limit(WINDOW, "kernel_h")
 MAX_STRIDE = _limit(WINDOW, "stride_y")
 
-#: A window is divided where that is predicted to take at most this share of the cycles. Events are not spread evenly
+#: A window is divided where that is predicted to take less than this share of the cycles. Events are not spread evenly
 #: over a map, and the column that has the most of them takes longer than predicted.
 WORTHWHILE = 0.9
 
@@ -182,7 +182,7 @@ class Scheduler:
 
         found = {division: total({node.name: division}) for division in self.lowering.divisions(node)}
         best = min(found, key=found.__getitem__, default=None)
-        return best if best is not None and found[best] <= WORTHWHILE * total({}) else None
+        return best if best is not None and found[best] < WORTHWHILE * total({}) else None
 
     def _resident(self, nodes: Sequence[Layer | MaxPool], divisions: Mapping[str, Division]) -> Item | str:
         """Schedule consecutive nodes with all their maps in the spike memory, or say why that does not fit."""
