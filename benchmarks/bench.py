@@ -45,7 +45,7 @@ from polyspike.cli.figures import figures
 from polyspike.cli.plots import save_figure
 from polyspike.cli.text import markdown, number, percent
 from polyspike.compiler import compile
-from polyspike.compiler.program import INSTRUCTION_CYCLES, SETUP_CYCLES
+from polyspike.compiler.program import INSTRUCTION_CYCLES
 from polyspike.convert import Options, convert
 from polyspike.convert import demo as checkpoint
 from polyspike.cosim.build import core
@@ -76,8 +76,7 @@ CAUSES = {
     "arbitration": "another column has the memory port",
     "drain": "a sum waits for the fire unit",
     "no work": "other columns are still at it: start, end and uneven shares of a RUN",
-    "setup": f"instructions and products before a RUN (computed, as no counter has them: {SETUP_CYCLES} cycles a RUN, "
-    f"{INSTRUCTION_CYCLES} an instruction)",
+    "setup": f"instructions before a RUN (computed, as no counter has them: {INSTRUCTION_CYCLES} cycles each)",
 }
 _COLOURS = ("#1565c0", "#90caf9", "#ef6c00", "#fdd835", "#8e24aa", "#9e9e9e", "#424242")
 

@@ -6,6 +6,8 @@ import pytest
 
 from polyspike.compiler import compile
 from polyspike.cosim.random_networks import (
+    Aim,
+    aimed_network,
     random_images,
     random_network,
     with_negative_thresholds,
@@ -49,6 +51,23 @@ def test_no_integer_differs(device: Device, first: int) -> None:
         counters = device.counters()
         stalls = counters.stall_fetch + counters.stall_port + counters.stall_drain + counters.stall_idle
         assert counters.events + stalls == counters.cycles * configuration.columns
+
+
+@pytest.mark.parametrize("device", ["large"], indirect=True)
+@pytest.mark.parametrize("timesteps", [1, 2])
+@pytest.mark.parametrize("membrane", [False, True])
+def test_no_integer_differs_where_columns_share_a_window(device: Device, membrane: bool, timesteps: int) -> None:
+    """Of a layer that spikes, and of the output."""
+    aim = Aim(("shared",), 8, True, timesteps, "both", membrane, whole=24, columns=LARGE.columns, lanes=LARGE.lanes)
+    for seed in range(3):
+        network = aimed_network(seed, aim)
+        program = compile(network, LARGE)
+        layer = program.report[-1 if membrane else -2]
+        assert layer.mapping == "4 positions x 2 tiles, window divided"
+        images = random_images(network, seed, 2)
+        device.load(program)
+        comparison = compare(device.infer(images, trace=True), golden_result(network, images))
+        assert comparison.differing == 0, f"seed {seed}: {comparison}"
 
 
 @pytest.mark.parametrize("compact", [0, 1])

@@ -7,6 +7,7 @@ import pytest
 
 from gateware.sequencing import Values, configuration, expected_items, expected_steps, instructions, random_layer
 from gateware.simulate import plain, run
+from polyspike.compiler.program import INSTRUCTION_CYCLES
 from polyspike.cosim.streams import STALLS, get, put, wait
 from polyspike.gateware import layouts
 from polyspike.gateware.sequencer import SETUP_CYCLES, Sequencer
@@ -75,6 +76,7 @@ def test_rate_and_latency(columns: int) -> None:
     program = instructions(layer)
     valid: list[int] = []
     ends: list[int] = []
+    counted: list[int] = []
 
     async def host(ctx: Any) -> None:
         ctx.set(unit.write_enable, 1)
@@ -89,7 +91,9 @@ def test_rate_and_latency(columns: int) -> None:
         ctx.set(unit.run.payload, {"first": 0, "count": len(program)})
         ctx.set(unit.run.valid, 1)
         for cycle in range(120):
-            _, _, done, *offered = await ctx.tick().sample(unit.done, *(item.valid for item in items))
+            sampled = ctx.tick().sample(unit.done, unit.running, *(item.valid for item in items))
+            _, _, done, running, *offered = await sampled
+            counted.extend([cycle] if running else [])
             ctx.set(unit.run.valid, 0)
             valid.extend([cycle] * sum(offered))
             ends.extend([cycle] if done else [])
@@ -100,3 +104,5 @@ def test_rate_and_latency(columns: int) -> None:
     first = 1 + 3 * len(program) + SETUP_CYCLES + columns + 1 + 1 + 2 * (columns > 1)
     assert valid == list(range(first, first + 30, 2))
     assert ends == [first + 30 + 5 - (columns > 1)]
+    # The counters have all of it but the request and the instructions, so this is what a host has to add to them.
+    assert counted == list(range(1 + INSTRUCTION_CYCLES * len(program), ends[0]))

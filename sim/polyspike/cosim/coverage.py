@@ -111,7 +111,7 @@ PASSES = Group(
             lambda at: (at["pass"] == "MAXIMUM") != (at["pooling"] == "maximum"),
         ),
         Exclusion(
-            "sums are continued where they were left: a RAW pass has no window to sum over",
+            "pooling is a sum where taps share weights, and sums have no weights",
             lambda at: at["pass"] == "RAW" and at["pooling"] == "sum",
         ),
         _MAXIMUM_SPIKES,

@@ -51,6 +51,8 @@ class Part:
     tiles: int
     cycles: int
     rows: int
+    #: whether it adds up the parts of a divided window
+    divided: bool
 
 
 def pack(lowering: Lowering, items: Iterable[Item]) -> list[list[Item]]:
@@ -126,6 +128,7 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
                 task.tile_count,
                 cycles,
                 lowering.task_rows(task, position_log2),
+                task.sums is not None and any(launch.sums_window != (1, 1) for launch in mine),
             )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts
@@ -181,15 +184,16 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
     if task.sums is not None:
         box = launch.sources[0]
         pixel, row, time = _pitches(box)
+        kernel_h, kernel_w = launch.sums_window
         code += [
             make(SOURCE, slot=0, origin=box.address, row_pitch=row, pixel_pitch=pixel, time_pitch=time),
             make(
                 WINDOW,
                 slot=0,
-                height=height,
-                width=width,
-                kernel_h=1,
-                kernel_w=1,
+                height=box.shape[1],
+                width=box.shape[2],
+                kernel_h=kernel_h,
+                kernel_w=kernel_w,
                 stride_y=1,
                 stride_x=1,
                 pad_y=0,

@@ -17,7 +17,12 @@ from .words import words_per_pixel
 
 Span = tuple[int, int]
 
-_LARGEST_KERNEL = next(field for field in WINDOW.fields if field.name == "kernel_h").range.stop - 1
+#: Parts of a window, one beside the other: rows of them, and parts in a row.
+Division = tuple[int, int]
+
+_LARGEST_KERNEL, _LARGEST_STRIDE = (
+    next(field for field in WINDOW.fields if field.name == name).range.stop - 1 for name in ("kernel_h", "stride_y")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Term:
 class Task:
     """What one RUN does: passes over some tiles of a node, then a fire.
 
-    `sums` names the map of partial sums that are continued, and `output` the map that is written.
+    `sums` names the map of partial sums that are continued, and `output` the map that is written. A map of sums that is
+    larger than the output has a pixel for each part of a divided window, and all of them are added up.
     """
 
     node: Layer | MaxPool
@@ -155,9 +161,8 @@ class Lowering:
         bits = self.maps[node.name].bits
         return tiles[0] * self.lanes * bits // WORD_BITS, -(-tiles[1] * self.lanes * bits // WORD_BITS)
 
-    def sums_layout(self, node: Layer | MaxPool, name: str, tiles: int) -> MapLayout:
+    def sums_layout(self, name: str, tiles: int, height: int, width: int) -> MapLayout:
         """Layout of a map of partial sums of so many tiles."""
-        _, height, width = node.shape
         return MapLayout(name, self.network.timesteps, height, width, tiles * self.lanes // 2, 32, 0)
 
     def _layout(self, node: Node) -> MapLayout:
@@ -307,6 +312,33 @@ class Lowering:
             RandomValue.POSITION: jump_over(each, lfsr.taps),
             RandomValue.TIMESTEP: jump_over(channels, lfsr.taps),
         }
+
+    # Windows divided among columns
+
+    def divisions(self, node: Layer | MaxPool) -> list[Division]:
+        """Return the ways to divide a node's only window into equal parts that columns sum up side by side.
+
+        There are none where columns have other positions or tiles to do, and where taps have weights of their own:
+        columns that divide positions have the same weights.
+        """
+        if isinstance(node, MaxPool) or len(node.synapses) > 1 or not node.synapses[0].shared:
+            return []
+        if node.shape[1:] != (1, 1) or 2 * self.tile_count(node) > self.configuration.columns:
+            return []
+        rows, columns = (
+            [
+                parts
+                for parts in range(1, min(size, _LARGEST_KERNEL) + 1)
+                if size % parts == 0 and size // parts <= (_LARGEST_KERNEL if parts == 1 else _LARGEST_STRIDE)
+            ]
+            for size in node.synapses[0].window
+        )
+        return [division for division in itertools.product(rows, columns) if division != (1, 1)]
+
+    def divided(self, term: Term, division: Division) -> Term:
+        """Return the pass that sums up parts of a term's window, each at an output position of its own."""
+        height, width = (size // parts for size, parts in zip(term.kernel, division, strict=True))
+        return dataclasses.replace(term, ky=(0, height), kx=(0, width), stride=(height, width))
 
     # Tasks
 

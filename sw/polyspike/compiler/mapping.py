@@ -2,28 +2,30 @@
 
 Predicted cycles of one RUN with `G` groups of `P` columns::
 
-    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, walk, port, fire, writes) + OVERHEAD
+    ceil(tiles / G) * ceil(positions / P) * timesteps * max(events, walk, port, fire, writes) + overhead
 
 per position and timestep of a column. `events` are the expected additions: density * channels at each tap inside the
-map for BROADCAST, one a word otherwise. `walk` are the cycles to name the words: one for each, and some for each tap
-inside the map, each row above it and tap left of it, each pass, and each position. `port` are the cycles the column's
-port takes for the words of all its columns, and one; columns that hold different tiles of one position are served
-together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several timesteps until it has
-left the pipeline, because the next timestep needs its membrane), and `writes` the words that all columns together
-write. Density is the share of counts that are not zero: 0.5, or what was measured.
+map for BROADCAST, one a word otherwise. `walk` are the cycles to name the words: one for each, or more for sums, and
+some for each tap inside the map, each row above it and tap left of it, each pass, and each position. `port` are the
+cycles the column's port takes for the words of all its columns, and one; columns that hold different tiles of one
+position are served together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several
+timesteps until it has left the pipeline, because the next timestep needs its membrane), and `writes` the words that all
+columns together write. Density is the share of counts that are not zero: 0.5, or what was measured.
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
 cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import FireKind, PassMode
 
 from .lowering import Lowering, Task
-from .schedule import Launch
+from .program import INSTRUCTION_CYCLES
+from .schedule import Launch, instruction_count
 
 DEFAULT_DENSITY = 0.5
 
@@ -31,8 +33,11 @@ DEFAULT_DENSITY = 0.5
 #: tap left of it, for each pass, and for each position.
 TAP_CYCLES, SKIP_CYCLES, PASS_CYCLES, POSITION_CYCLES = 2, 3, 2, 1
 
-#: Cycles to start a RUN and to let its last position leave the pipeline.
-OVERHEAD = 80
+#: Cycles from one word of sums to the next: no more words are on their way to a column than its queue has room for.
+SUMS_CYCLES = 1.4
+
+#: Cycles to start a RUN and to let its last position leave the pipeline, and those that each column adds.
+OVERHEAD, COLUMN_OVERHEAD = 100, 2
 
 #: Cycles from a sum to its fired counts, besides one for each bit of the widest count.
 FIRE_LATENCY = 8
@@ -68,9 +73,10 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     steps = launch.time[1] - launch.time[0]
     walk = POSITION_CYCLES / steps
     if task.sums is not None:
-        own = lowering.lanes / 2
+        taps = math.prod(launch.sums_window)
+        own = taps * lowering.lanes / 2
         events = own * 2 if c.compact else own
-        walk += PASS_CYCLES + TAP_CYCLES + own
+        walk += PASS_CYCLES + TAP_CYCLES * taps + SUMS_CYCLES * own
     for term in task.terms:
         layout = lowering.maps[term.source]
         # Rows and columns of the window, on average, that are inside the map, and that are before its first one.
@@ -116,7 +122,20 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         fire = max(fire, draw + begin / steps, members * DEAL_CYCLES / steps)
     writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
     rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
-    return OVERHEAD + round(rounds * steps * max(events, walk, port, fire, writes))
+    overhead = OVERHEAD + COLUMN_OVERHEAD * c.columns
+    return overhead + round(rounds * steps * max(events, walk, port, fire, writes))
+
+
+def least_cycles(lowering: Lowering, launch: Launch, density: Density) -> int:
+    """Return the predicted cycles of one RUN, its instructions included, however full its segment is.
+
+    Only mappings for which no column needs more weight rows are looked at: those are never given up by `choose`.
+    """
+    task = launch.task
+    rounds = lowering.rounds(task)
+    options = range(lowering.configuration.columns.bit_length())
+    free = [p for p in options if lowering.rounds(task, p) == rounds]
+    return INSTRUCTION_CYCLES * instruction_count(task) + min(launch_cycles(lowering, launch, p, density) for p in free)
 
 
 def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:

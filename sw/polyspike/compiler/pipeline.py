@@ -7,7 +7,7 @@ from polyspike.spec import Configuration
 
 from .emit import Part, emit, pack
 from .lowering import Lowering
-from .mapping import DEFAULT_DENSITY, Density
+from .mapping import DEFAULT_DENSITY, Density, least_cycles
 from .packing import InputPacking, pack_window_rows
 from .program import Download, LayerReport, Program, Run, Segment, Upload
 from .proof import prove
@@ -39,7 +39,7 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
     prove(verify(network), configuration)
     packed_network, packing = pack_window_rows(network)
     lowering = Lowering(packed_network, configuration)
-    scheduler = Scheduler(lowering)
+    scheduler = Scheduler(lowering, lambda launch: least_cycles(lowering, launch, density))
     packed = pack(lowering, scheduler.items())
     residency = _residency(lowering, packed)
     segments, parts = [], []
@@ -119,7 +119,9 @@ def _report(
     positions = 1 << parts[0].position_log2
     groups = min(lowering.configuration.columns // positions, parts[0].tiles)
     mapping = f"{positions} position{'s' * (positions > 1)} x {groups} tile{'s' * (groups > 1)}"
-    if len(parts) > 1:
+    if any(part.divided for part in parts):
+        mapping += ", window divided"
+    elif len(parts) > 1:
         mapping += f", {len(parts)} parts"
     if packing is not None and packing.layer == node.name:
         mapping += ", window rows packed"

@@ -19,8 +19,8 @@ from polyspike.spec.memory import Space
 
 from .packing import InputPacking
 
-#: Clock cycles that the products before a RUN take, and those of an instruction.
-SETUP_CYCLES, INSTRUCTION_CYCLES = 42, 3
+#: Clock cycles of an instruction, RUN aside. Hardware counters begin with the products that RUN works out first.
+INSTRUCTION_CYCLES = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class LayerReport:
 
     layer: str
     #: e.g. "8 positions x 1 tile" : columns that divide positions, columns that hold different tiles;
-    #: and whether window rows were packed into the input's words
+    #: whether the positions are parts of a window, and whether window rows were packed into the input's words
     mapping: str
     #: cycles for one image at the assumed density
     cycles: int
@@ -168,7 +168,7 @@ class Program:
     def setup_cycles(self, layer: str | None = None) -> int:
         """Return the cycles before the RUNs of a layer, or of all, for an image: no hardware counter has them."""
         return sum(
-            SETUP_CYCLES + INSTRUCTION_CYCLES * block.count
+            INSTRUCTION_CYCLES * block.count
             for segment in self.segments
             for step in segment.steps
             if isinstance(step, Run)

@@ -5,13 +5,14 @@ that is streamed. Items are packed into segments afterwards.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from polyspike.network import Input, Layer, MaxPool
 from polyspike.spec import CompileError
 from polyspike.spec.instructions import SHAPE, SOURCE, WINDOW, FireKind, PassMode, RandomValue
 
-from .lowering import Lowering, MapLayout, Span, Task, Term, spans, stages
+from .lowering import Division, Lowering, MapLayout, Span, Task, Term, spans, stages
 from .memory import Buffer, allocate
 from .program import Box, Download, Upload
 
@@ -25,6 +26,10 @@ MAX_WORDS = _limit(SOURCE, "pixel_pitch")
 MAX_TILES = _limit(SHAPE, "tiles")
 MAX_KERNEL = _limit(WINDOW, "kernel_h")
 MAX_STRIDE = _limit(WINDOW, "stride_y")
+
+#: A window is divided where that is predicted to take less than this share of the cycles. Events are not spread evenly
+#: over a map, and the column that has the most of them takes longer than predicted.
+WORTHWHILE = 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +62,12 @@ class Launch:
             box.rows[0] - (self.rows[0] * term.stride[0] - term.padding[0] + term.ky[0]),
             box.pixels[0] - (self.pixels[0] * term.stride[1] - term.padding[1] + term.kx[0]),
         )
+
+    @property
+    def sums_window(self) -> tuple[int, int]:
+        """Rows and pixels of the map of partial sums that are added up for each output position."""
+        _, height, width, _ = self.sources[0].shape
+        return height - (self.rows[1] - self.rows[0]) + 1, width - (self.pixels[1] - self.pixels[0]) + 1
 
     @property
     def geometry(self) -> tuple[object, ...]:
@@ -107,15 +118,19 @@ def instruction_count(task: Task) -> int:
 
 
 class Scheduler:
-    """Cuts a lowered network into items."""
+    """Cuts a lowered network into items. `cycles` predicts what a RUN takes."""
 
-    def __init__(self, lowering: Lowering) -> None:
+    def __init__(self, lowering: Lowering, cycles: Callable[[Launch], int]) -> None:
         self.lowering = lowering
         self.network = lowering.network
         self.configuration = lowering.configuration
         self.nodes: list[Layer | MaxPool] = [node for node in self.network if not isinstance(node, Input)]
         #: Host maps of partial sums.
         self.sums: dict[str, MapLayout] = {}
+        #: How windows are divided among the columns, by node, where that is faster.
+        self._divisions = {
+            node.name: division for node in self.nodes if (division := self._fastest_division(node, cycles)) is not None
+        }
 
     def items(self) -> Iterator[Item]:
         """Yield items in order: the longest groups that fit; layers that do not fit alone are streamed."""
@@ -154,6 +169,22 @@ class Scheduler:
         return None
 
     def _group(self, nodes: Sequence[Layer | MaxPool]) -> Item | str:
+        """Schedule consecutive nodes as `_resident` does; their windows are divided where that fits, too."""
+        divided = self._resident(nodes, self._divisions)
+        return divided if isinstance(divided, Item) else self._resident(nodes, {})
+
+    def _fastest_division(self, node: Layer | MaxPool, cycles: Callable[[Launch], int]) -> Division | None:
+        """Return the division of a node's window that takes the fewest cycles; None where none is worthwhile."""
+
+        def total(divisions: Mapping[str, Division]) -> float:
+            item = self._resident([node], divisions)
+            return sum(map(cycles, item.launches)) if isinstance(item, Item) else math.inf
+
+        found = {division: total({node.name: division}) for division in self.lowering.divisions(node)}
+        best = min(found, key=found.__getitem__, default=None)
+        return best if best is not None and found[best] < WORTHWHILE * total({}) else None
+
+    def _resident(self, nodes: Sequence[Layer | MaxPool], divisions: Mapping[str, Division]) -> Item | str:
         """Schedule consecutive nodes with all their maps in the spike memory, or say why that does not fit."""
         lowering, c = self.lowering, self.configuration
         for node in nodes:
@@ -163,17 +194,25 @@ class Scheduler:
         tasks: list[Task] = []
         sums: dict[str, MapLayout] = {}
         for node in nodes:
+            division = divisions.get(node.name)
             for part, tiles in enumerate(lowering.tile_ranges(node)):
-                terms: list[Term] = []
-                for term in lowering.terms(node, tiles):
-                    split = lowering.split(term, lambda each: True)
-                    if split is None or (isinstance(node, MaxPool) and len(split) > 1):
-                        return f"the window of {node.name!r} is too large for one instruction"
-                    terms += split
-                names = [f"{node.name} (sums {part}.{index})" for index in range(len(terms))]
-                chain = lowering.chain(node, tiles, stages(terms), names.__getitem__)
+                groups: list[tuple[Term, ...]]
+                if division is None:
+                    terms: list[Term] = []
+                    for term in lowering.terms(node, tiles):
+                        split = lowering.split(term, lambda each: True)
+                        if split is None or (isinstance(node, MaxPool) and len(split) > 1):
+                            return f"the window of {node.name!r} is too large for one instruction"
+                        terms += split
+                    groups = stages(terms)
+                else:
+                    (term,) = lowering.terms(node, tiles)
+                    groups = [(lowering.divided(term, division),), ()]
+                names = [f"{node.name} (sums {part}.{index})" for index in range(len(groups))]
+                chain = lowering.chain(node, tiles, groups, names.__getitem__)
+                size = node.shape[1:] if division is None else division
                 for task in chain[:-1]:
-                    sums[task.output] = lowering.sums_layout(node, task.output, task.tile_count)
+                    sums[task.output] = lowering.sums_layout(task.output, task.tile_count, *size)
                 tasks += chain
         rows = sum(lowering.task_rows(task) for task in tasks)
         if rows > c.weight_depth:
@@ -222,8 +261,8 @@ class Scheduler:
                 Launch(
                     task,
                     (0, self.network.timesteps),
-                    (0, task.node.shape[1]),
-                    (0, task.node.shape[2]),
+                    (0, layouts[task.output].height),
+                    (0, layouts[task.output].width),
                     tuple(boxes[name] for name in reads(task)),
                     boxes[task.output],
                     0 if task.kind is FireKind.RAW else lowering.tile_words(task.node, task.tiles)[0],
@@ -248,7 +287,8 @@ class Scheduler:
         """Cut one node by tiles, by fan-in and by positions, with all its maps kept by the host."""
         for task in self._stream_tasks(node):
             if task.kind is FireKind.RAW and task.output not in self.sums:
-                self.sums[task.output] = self.lowering.sums_layout(node, task.output, self.lowering.tile_count(node))
+                tiles = self.lowering.tile_count(node)
+                self.sums[task.output] = self.lowering.sums_layout(task.output, tiles, *node.shape[1:])
             blocks = self.configuration.program_depth // instruction_count(task)
             steps: list[ItemStep] = []
             seen: set[tuple[object, ...]] = set()
