@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bounds
 import numpy as np
 import torch
 from cases import add_arguments, kept
@@ -63,7 +64,7 @@ WIDE, WANTED = 16, 0.90
 BOARDS = {"tiny": "icebreaker", "small": "ulx3s-25f", "large": "ulx3s-85f"}
 
 #: Networks with trained weights, and those with random ones.
-TRAINED, UNTRAINED = ("demo", "lenet-s", "resnet8", "resnet20"), ("ds-cnn", "vgg16")
+TRAINED, UNTRAINED = ("demo", "lenet-s", "resnet8", "resnet8-sparse", "resnet20"), ("ds-cnn", "vgg16")
 
 #: Images on the device where not `IMAGES`, because they take long to simulate.
 IMAGES, FEWER = 3, {"vgg16": 1, "resnet20": 1}
@@ -159,6 +160,7 @@ def measure(case: Case, configuration: str, device: str, images: int) -> dict[st
         "integers_compared": comparison.compared,
         "integers_differing": comparison.differing,
         "macs": sum(layer.macs for layer in program.report),
+        "events": _totals(bounds.events(case.network(), result.counts, hardware.lanes)),
         "bytes_sent": round(rates.sent / images),
         "bytes_received": round(rates.received / images),
         "simulated_cycles_per_second": round(simulated),
@@ -167,6 +169,12 @@ def measure(case: Case, configuration: str, device: str, images: int) -> dict[st
         "wide_convolutions": list(_wide_convolutions(program.network)),
         "layers": layers,
     }
+
+
+def _totals(events: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Return the events of all layers, as they are and in pairs of positions."""
+    alone, paired = (round(sum(layer[which] for layer in events.values()), 1) for which in (0, 1))
+    return {"alone": alone, "paired": paired}
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
@@ -295,8 +303,8 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
         f"*wide convolutions* the same for convolutions over all channels with {WIDE} output channels or more.",
         markdown(HEADINGS, table, left=3),
         f"Against the golden model, **{number(differing)} of {number(compared)} integers differ**. demo, lenet-s, "
-        "resnet8 and resnet20 are trained networks; the others have random weights, and batch norms with the "
-        "statistics of real images.",
+        "resnet8, resnet8-sparse (trained for few spikes) and resnet20 are trained networks; the others have random "
+        "weights, and batch norms with the statistics of real images.",
         "![Where the cycles go](bench.svg)",
         "\n".join(f"- **{cause}**: {text}." for cause, text in CAUSES.items()),
     ]
@@ -349,12 +357,12 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
 
 def _beside_others(rows: list[dict[str, Any]]) -> list[str]:
     """Return the section about the network that most others have published a rate of."""
-    mine = [each for each in rows if each["network"] == "resnet8"]
+    mine = [each for each in rows if each["network"] in ("resnet8", "resnet8-sparse")]
     if not mine:
         return []
     table = [
         (
-            f"polyspike, `{each['configuration']}`",
+            f"polyspike, `{each['configuration']}`, {each['network']}",
             each["board"],
             number(each["dsp"]),
             f"{each['fmax_mhz']:.0f}",
@@ -374,14 +382,40 @@ def _beside_others(rows: list[dict[str, Any]]) -> list[str]:
         )
         for name, part, dsp, mhz, rate, _ in PUBLISHED
     ]
-    manifest = json.loads((FOLDERS[0] / "resnet8-cifar-10-jpeg.json").read_text())
+    dense, sparse = (
+        json.loads((FOLDERS[0] / f"{name}-cifar-10-jpeg.json").read_text()) for name in ("resnet8", "resnet8-sparse")
+    )
     accuracies = " and ".join(f"{accuracy} ({name})" for name, *_, accuracy in PUBLISHED if accuracy)
     return [
         "## Beside published figures: ResNet-8",
         "Others' figures are their own, of boards (MLPerf Tiny results); ours are simulated cycles at a routed clock, "
-        f"of the core alone. Our checkpoint has {percent(manifest['accuracy'], 2)} of {manifest['dataset']} as a float "
-        f"network; the others have {accuracies} of CIFAR-10.",
+        f"of the core alone. As a float network, resnet8 has {percent(dense['accuracy'], 2)} of {dense['dataset']} and "
+        f"resnet8-sparse, which was trained for few spikes, {percent(sparse['accuracy'], 2)}; [the converted ones]"
+        f"(accuracy.md) somewhat less. The others have {accuracies} of CIFAR-10.",
         markdown(("who", "part", "multipliers", "MHz", "images/s", "per DSP MHz"), table, left=2),
+        *_limits(mine),
+    ]
+
+
+def _limits(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what bounds the rates of networks on `large`."""
+    columns, table = NAMED["large"].columns, []
+    for each in rows:
+        if each["configuration"] != "large":
+            continue
+        cases = (
+            ("as counted", each["cycles_per_image"]),
+            ("events alone, one in every column and cycle", each["events"]["alone"] / columns),
+            ("the same, if two neighbouring positions shared a multiplier", each["events"]["paired"] / columns),
+        )
+        for name, cycles in cases:
+            rate = number(round(1e6 * each["fmax_mhz"] / cycles))
+            table.append((each["network"], name, number(round(cycles)), rate, f"{1e6 / cycles / each['dsp']:.3f}"))
+    if not table:
+        return []
+    return [
+        "What bounds them on `large`:",
+        markdown(("network", "", "cycles an image", "images/s", "per DSP MHz"), table, left=2),
     ]
 
 

@@ -62,12 +62,13 @@ def float_accuracy(subject: Subject, images: int) -> float:
 
 
 def subjects(chosen: Sequence[str] | None = None, folders: Sequence[Path] = FOLDERS) -> Iterator[Subject]:
-    """Yield the trained networks there are checkpoints and data for."""
+    """Yield the trained networks there are checkpoints and data for; `NAME-sparse` were trained for few spikes."""
     found: dict[str, Trained] = {"demo": Trained(demo.load_float(), _manifest("Fashion-MNIST", (0.0,), (1.0,)))}
     for folder in folders:
         for path in sorted(folder.glob("*.safetensors")):
             trained = load_trained(path)
-            found.setdefault(trained.manifest["network"], trained)
+            sparse = trained.manifest["schedule"].get("sparsity", 0) > 0
+            found.setdefault(trained.manifest["network"] + "-sparse" * sparse, trained)
     for name, trained in found.items():
         if chosen and name not in chosen:
             continue
