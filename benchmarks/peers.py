@@ -21,16 +21,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bench
 import numpy as np
 import peers_networks
+import torch
 from cases import add_arguments, kept
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from subjects import ROOT, subjects
 
 from polyspike import bitstreams
 from polyspike.bitstreams import Manifest
 from polyspike.cli.plots import save_figure
 from polyspike.cli.text import markdown, number, percent
+from polyspike.convert import Options, convert
+from polyspike.convert.datasets import fashion_mnist
+from polyspike.convert.models import MLP
 from polyspike.convert.tracing import trace
 from polyspike.cosim.build import verilator
 from polyspike.spec import PolyspikeError
@@ -52,7 +58,9 @@ SYNTHESIZED = 1
 SLACK = 1.15
 
 NETWORKS = ("lenet-s", "resnet8", "demo")
-PEERS = ("nngen",)
+PEERS = ("nngen", "spikerplus")
+#: Spiker+'s network, and the timesteps of its example.
+PERCEPTRON = {"inputs": 784, "hidden": 128, "outputs": 10, "timesteps": 25}
 
 #: The simulated memory without waiting, as favourable to a peer as Veriloggen's model can be, and as it comes.
 IDEAL = {"delay": 0, "sleep": 0}
@@ -84,6 +92,56 @@ _SEPARATE_PORTS = (
     "setparam -set RD_COLLISION_X_MASK 4'b1001 t:$mem_v2 r:RD_TRANSPARENCY_MASK=4'b0110 %i",
     "setparam -set RD_COLLISION_X_MASK 4'b0110 t:$mem_v2 r:RD_TRANSPARENCY_MASK=4'b1001 %i",
 )
+
+
+#: Runs Spiker+'s network once, spikes from a file, and reports the cycles from start to ready.
+SPIKES_BENCH = """library ieee;
+use ieee.std_logic_1164.all;
+use std.textio.all;
+entity bench is end entity;
+architecture behavior of bench is
+  signal clk, rst_n, start, ready, sample : std_logic := '0';
+  signal spikes : std_logic_vector({top} downto 0) := (others => '0');
+  signal results : std_logic_vector({last} downto 0);
+begin
+  dut : entity work.network port map (clk, rst_n, start, '1', ready, sample, spikes, results);
+  clk <= not clk after 5 ns;
+  process
+    file source : text open read_mode is "spikes.txt";
+    variable row : line;
+    variable value : bit_vector({top} downto 0);
+    variable cycles, steps : integer := 0;
+    variable running : boolean := false;
+  begin
+    wait for 102 ns;
+    rst_n <= '1';
+    loop
+      wait until rising_edge(clk);
+      if running then
+        cycles := cycles + 1;
+      end if;
+      if sample = '1' then
+        steps := steps + 1;
+        if not endfile(source) then
+          readline(source, row);
+          read(row, value);
+          spikes <= to_stdlogicvector(value);
+        end if;
+      end if;
+      exit when running and cycles > 5 and ready = '1';
+      assert cycles < 10000000 report "it does not end" severity failure;
+      if not running and ready = '1' then
+        start <= '1';
+        running := true;
+      else
+        start <= '0';
+      end if;
+    end loop;
+    report "cycles " & integer'image(cycles) & " steps " & integer'image(steps);
+    std.env.finish;
+  end process;
+end architecture;
+"""
 
 
 class PeerError(PolyspikeError):
@@ -146,7 +204,9 @@ def slug(settings: dict[str, Any]) -> str:
 
 def multipliers(settings: dict[str, Any], nodes: peers_networks.Nodes, arrays: peers_networks.Arrays) -> int:
     """Return the multipliers that NNgen's convolutions and linear layers share."""
-    taps = max((math.prod(arrays[f"{node['name']}.weight"].shape[2:]) for node in nodes if node["op"] == "conv"), default=0)
+    taps = max(
+        (math.prod(arrays[f"{node['name']}.weight"].shape[2:]) for node in nodes if node["op"] == "conv"), default=0
+    )
     return max(taps * settings["par_ich"] * settings["par_och"], settings["linear_ich"] * settings["linear_och"])
 
 
@@ -167,7 +227,9 @@ def write_networks(folder: Path, chosen: Sequence[str]) -> dict[str, dict[str, A
     for subject in subjects(chosen):
         network = trace(subject.trained.model, subject.test.images.shape[1:])
         nodes, arrays = peers_networks.describe(network)
-        mean, std = (np.array(part, np.float32).reshape(-1, 1, 1) for part in (subject.trained.mean, subject.trained.std))
+        mean, std = (
+            np.array(part, np.float32).reshape(-1, 1, 1) for part in (subject.trained.mean, subject.trained.std)
+        )
         images = (subject.test.images[:IMAGES].astype(np.float32) / 255 - mean) / std
         path = folder / f"{subject.name}.npz"
         peers_networks.write(path, nodes, arrays, images)
@@ -386,7 +448,13 @@ def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits:
         used = multipliers(settings, about["nodes"], about["arrays"])
         said = measured.get("failed") or f"{number(measured['cycles'])} cycles, {measured['wrong']} wrong"
         print(f"NNgen, {name}, {title(settings)}{'' if memory else ', waiting memory'}: {said}", flush=True)
-        return {"configuration": title(settings), "settings": settings, "multipliers": used, "folder": folder, **measured}
+        return {
+            "configuration": title(settings),
+            "settings": settings,
+            "multipliers": used,
+            "folder": folder,
+            **measured,
+        }
 
     tried = [measured for settings in GRID if (measured := measure(settings))]
     for best in best_of(tried)[:1]:
@@ -398,7 +466,8 @@ def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits:
         made = kept(options, f"{folder.name}-cells", functools.partial(synthesize, folder, "nngen", "CLK", limits))
         if made and not made.get("failed") and not fits(made):
             made["failed"] = (
-                f"does not fit: {number(made['lut'])} look-up tables, {made['dsp']} multipliers, {made['bram']} block RAMs"
+                f"does not fit: {number(made['lut'])} look-up tables, {made['dsp']} multipliers, "
+                f"{made['bram']} block RAMs"
             )
         if made and not made.get("failed"):
             placed = kept(options, f"{folder.name}-clock", functools.partial(route, folder, limits))
@@ -430,9 +499,116 @@ def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits:
     return rows
 
 
+def spikerplus(options: argparse.Namespace, limits: Limits) -> list[dict[str, Any]]:
+    """Return rows for a small perceptron: ours, and Spiker+'s."""
+    name = "-".join(str(PERCEPTRON[part]) for part in ("inputs", "hidden", "outputs"))
+    folder = options.work / f"spikerplus-{name}"
+    measured = kept(options, folder.name, functools.partial(simulate_spikes, options.python, folder, limits))
+    if not measured or measured.get("failed"):
+        print(f"Spiker+: {measured['failed'] if measured else 'not measured'}", file=sys.stderr)
+        return []
+    made = kept(options, f"{folder.name}-cells", functools.partial(synthesize, folder, "network", "clk", limits))
+    placed = None
+    if made and not made.get("failed"):
+        placed = kept(options, f"{folder.name}-clock", functools.partial(route, folder, limits))
+    if not placed or placed.get("failed"):
+        print(f"Spiker+: {(placed or made or {}).get('failed', 'not measured')}", file=sys.stderr)
+        return []
+    about = {
+        "peer": "Spiker+",
+        "network": name,
+        "configuration": f"{PERCEPTRON['timesteps']} timesteps, 6-bit weights, 8-bit neurons",
+        "macs": 0,
+        "multipliers": 0,
+        "wrong": None,
+        "tried": [],
+    }
+    return [*perceptron(options, name), row({**measured, **about}, made, placed)]
+
+
+def simulate_spikes(python: Path, folder: Path, limits: Limits) -> dict[str, Any]:
+    """Have Spiker+ make its VHDL, count the cycles for one image in GHDL, and make Verilog of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        script = HERE / "peers_spikerplus.py"
+        run((python, script, folder.resolve(), json.dumps(PERCEPTRON)), folder, "generate.log", limits.generate)
+        (folder / "bench.vhd").write_text(
+            SPIKES_BENCH.format(top=PERCEPTRON["inputs"] - 1, last=PERCEPTRON["outputs"] - 1)
+        )
+        random, bright = np.random.default_rng(0), 0.2
+        spikes = random.random((PERCEPTRON["timesteps"], PERCEPTRON["inputs"])) < bright
+        (folder / "spikes.txt").write_text("".join("".join(str(int(each)) for each in step) + "\n" for step in spikes))
+        sources = sorted(path.name for path in folder.glob("*.vhd") if path.name != "spiker_pkg.vhd")
+        run(("ghdl", "-a", "--std=08", "spiker_pkg.vhd"), folder, "analysis.log", limits.simulate)
+        run(("ghdl", "-i", "--std=08", *sources), folder, "analysis.log", limits.simulate)
+        for unit in ("network", "bench"):
+            run(("ghdl", "-m", "--std=08", unit), folder, "analysis.log", limits.simulate)
+        if not run(("ghdl", "-r", "--std=08", "bench"), folder, "simulation.log", limits.simulate):
+            return {"failed": f"the simulation took more than {limits.simulate:g} minutes"}
+        run(("ghdl", "--synth", "--std=08", "--out=verilog", "network"), folder, "network.log", limits.simulate)
+    except PeerError as error:
+        if "missing" in str(error):
+            raise
+        return {"failed": str(error).replace(f"{folder}/", "")}
+    found = re.search(r"cycles (\d+) steps", (folder / "simulation.log").read_text())
+    if not found:
+        return {"failed": "the simulation ended without a result"}
+    verilog = (folder / "network.log").read_text()
+    (folder / "design.v").write_text(with_block_rams(verilog[verilog.index("module ") :], folder))
+    return {"cycles": int(found[1]), **json.loads((folder / "report.json").read_text())}
+
+
+def with_block_rams(verilog: str, folder: Path) -> str:
+    """Return GHDL's Verilog with the clocked ROMs of Spiker+ as memories again, which GHDL makes multiplexers of."""
+
+    def memory(match: re.Match[str]) -> str:
+        name, address = match[1], re.search(r"input +\[(\d+):0\] addra", match[0])
+        rows = re.findall(r'"([01]+)"', (folder / f"{name}.vhd").read_text())
+        words = 2 ** (int(address[1]) + 1 if address else 1)
+        rows = rows[:words]
+        (folder / f"{name}.mem").write_text("\n".join(rows) + "\n")
+        return (
+            f"module {name}(input clka, input [{words.bit_length() - 2}:0] addra, "
+            f"output reg [{len(rows[0]) - 1}:0] douta);\n"
+            f"reg [{len(rows[0]) - 1}:0] rows [0:{words - 1}];\n"
+            f'initial $readmemb("{name}.mem", rows, 0, {len(rows) - 1});\n'
+            "always @(posedge clka) douta <= rows[addra];\nendmodule\n"
+        )
+
+    return re.sub(r"^module (rom_\w+_ip)\s.*?^endmodule\n", memory, verilog, flags=re.MULTILINE | re.DOTALL)
+
+
+def perceptron(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
+    """Return our rows for the perceptron, with random weights, measured as benchmarks/bench.py does."""
+    torch.manual_seed(0)
+    model = MLP(hidden=(PERCEPTRON["hidden"],)).train()
+    images = untrained_images()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.from_numpy(images).float() / 255)
+    network = functools.cache(functools.partial(convert, model.eval(), images[:48], Options(), name=name))
+    case = bench.Case(name, network, images[48:], "Fashion-MNIST", "random")
+    manifests, rows = bitstreams.manifests(), []
+    for configuration in ("small", "large"):
+        label = f"polyspike-{name}-{configuration}"
+        measured = kept(options, label, functools.partial(bench.measure, case, configuration, "sim", bench.IMAGES))
+        if measured:
+            manifest = manifests[bench.BOARDS[configuration]]
+            rows.append(ours(bench.row(measured, manifest), manifest))
+    return rows
+
+
+def untrained_images() -> NDArray[np.uint8]:
+    """Return 64 images of Fashion-MNIST."""
+    return fashion_mnist("test").images[:64]
+
+
 def best_of(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what to synthesize: the best by cycles times multipliers, then the best by cycles."""
-    works = [each for each in tried if not each.get("failed") and not each["wrong"] and each["multipliers"] <= MULTIPLIERS]
+    works = [
+        each for each in tried if not each.get("failed") and not each["wrong"] and each["multipliers"] <= MULTIPLIERS
+    ]
     by_area = sorted(works, key=lambda each: each["cycles"] * each["multipliers"])[:SYNTHESIZED]
     by_cycles = sorted(works, key=lambda each: each["cycles"])[:SYNTHESIZED]
     return [*by_area, *(each for each in by_cycles if all(each is not other for other in by_area))]
@@ -455,7 +631,9 @@ def ratios(rows: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
     """Return, for each network a peer has multipliers on: our best over its best images/s per DSP, and per DSP MHz."""
     found = []
     for name in dict.fromkeys(each["network"] for each in rows):
-        parts = [[each for each in rows if each["network"] == name and each["peer"] == who] for who in ("polyspike", "NNgen")]
+        parts = [
+            [each for each in rows if each["network"] == name and each["peer"] == who] for who in ("polyspike", "NNgen")
+        ]
         if all(parts):
             fields = ("images_per_s_per_dsp", "images_per_s_per_dsp_mhz")
             best = [[max(each[field] for each in part) for part in parts] for field in fields]
@@ -497,7 +675,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# Beside peers",
         "The same networks on polyspike and on other open generators of accelerators that run where this one runs: "
         "simulated cycle by cycle, synthesized by the same Yosys, placed and routed by the same nextpnr for an "
-        f"LFE5U-85F, grade 6, package BG381, as on the ULX3S-85F. `make peers` does all of it; the figures are also in "
+        "LFE5U-85F, grade 6, package BG381, as on the ULX3S-85F. `make peers` does all of it; the figures are also in "
         "[peers.json](peers.json).",
         markdown(HEADINGS, table, left=4),
         "![Images a second and multiplier](peers.svg)",
@@ -531,23 +709,23 @@ def _settings(rows: list[dict[str, Any]]) -> list[str]:
                 f"activations, its own quantizer seeing {IMAGES} test images; sums and biases have 32 bits. Ours have "
                 "8-bit weights and 4-bit counts, as everywhere here.",
                 "- **NNgen's cycles**: from its start to its done register, one image, in Verilator, with the "
-                "testbench parts of Veriloggen: its memory behind AXI and its AXI Lite master. Each simulated result is "
-                "that of NNgen's own software reference, or the configuration does not count.",
+                "testbench parts of Veriloggen: its memory behind AXI and its AXI Lite master. Each simulated result "
+                "is that of NNgen's own software reference, or the configuration does not count.",
                 "- **NNgen's memory**: it keeps image, weights and activations in external memory and moves them in "
                 "bursts. In the table this memory never waits (no delay, no pauses) and is as wide as the "
-                "configuration says, which no memory of that board is: the ULX3S has 16 bits of SDRAM. With "
-                f"Veriloggen's usual memory (10 cycles before a burst, pauses) cycles were: {waiting or 'not measured'}.",
+                "configuration says, which no memory of that board is: the ULX3S has 16 bits of SDRAM. Cycles with "
+                f"Veriloggen's memory as it comes (10 cycles before a burst, pauses): {waiting or 'not measured'}.",
                 "- **Our cycles** are of the core: activations stay on the chip, and so do the weights of resident "
-                "networks; LeNet-S has its weights streamed, and the time of their transfer over the board's link is "
-                "not in this table for us ([benchmarks.md](benchmarks.md) has it). NNgen's transfers are in its "
-                "cycles, so for it this is an accelerator in a system, for us a core; on ResNet-8 and the demo network, "
-                "where `large` holds all weights, only the image is missing.",
-                "- **Zeros**: we skip counts of zero, so our cycles depend on the images (the figures are of real ones); "
-                f"NNgen's do not. Share of its multipliers' cycles with a product that is needed: {busy}.",
-                "- **Synthesis**: `synth_ecp5` for both. NNgen's Verilog describes memories with two ports that read and "
-                "write at one clock; left as they are, Yosys makes flip-flops of them (4,112 for one of 512 bytes) and "
-                "nothing fits. So Yosys is told that the ports never meet in a word, which holds for double buffers. "
-                "A wrapper of registers takes the place of the pins (counted; well below 1 % of the look-up tables).",
+                "networks. The image's way over the board's link is not in this table, nor that of streamed weights "
+                "(LeNet-S; `small` streams all three networks); [benchmarks.md](benchmarks.md) has rates over the "
+                "link. NNgen's transfers, over a memory that is as fast as one likes, are in its cycles.",
+                "- **Zeros**: we skip counts of zero, so our cycles depend on the images (the figures are of real "
+                "ones); NNgen's do not. Share of its multipliers' cycles with a product that is needed: "
+                f"{busy}.",
+                "- **Synthesis**: `synth_ecp5` for both. NNgen's Verilog describes memories with two ports that read "
+                "and write at one clock; left as they are, Yosys makes flip-flops of them (4,112 for one of 512 "
+                "bytes) and nothing fits. So Yosys is told that the ports never meet in a word, which holds for "
+                "double buffers. A wrapper of registers takes the place of the pins and is counted.",
                 "- **Clock**: the peer's is of one seed of nextpnr. *Estimated* is nextpnr's figure after placement, "
                 "where routing did not end in the time it had: better than what routing reaches. Our multipliers are "
                 "instantiated with their registers and our floorplan is by hand, work that a generator for any FPGA "
@@ -626,6 +804,7 @@ def main() -> int:
     options = parser.parse_args()
     limits = Limits(route=options.route_minutes)
     options.work = options.work.resolve()
+    torch.set_num_threads(1)
     if not options.finished and not options.python.is_file():
         print(f"there is no {options.python}: make peers makes the peers' virtual environment", file=sys.stderr)
         return 2
@@ -633,8 +812,10 @@ def main() -> int:
     try:
         about = write_networks(options.work / "networks", options.networks)
         for name in options.networks:
-            if name in about:
+            if name in about and "nngen" in options.peers:
                 rows += [*mine([name], options.output), *nngen(options, name, about[name], limits)]
+        if "spikerplus" in options.peers:
+            rows += spikerplus(options, limits)
     except PeerError as error:
         print(error, file=sys.stderr)
         return 2

@@ -84,13 +84,11 @@ def graph(nodes, arrays, settings):
 def weighted(node, source, arrays, settings):
     """Return the operator of a convolution or a linear layer."""
     name = node["name"]
-    values = arrays[f"{name}.weight"]
+    # Ours are [out, channel, y, x]; NNgen has the channel last.
+    values = arrays[f"{name}.weight"].transpose(0, 2, 3, 1)
     linear = node["op"] == "linear"
     if linear:
-        # Ours are [out, channel, y, x] flattened; NNgen's maps have the channel last.
-        values = values.transpose(0, 2, 3, 1).reshape(len(values), -1)
-    else:
-        values = values.transpose(0, 2, 3, 1)
+        values = values.reshape(len(values), -1)
     weight = ng.variable(ng.int8, shape=values.shape, name=f"{name}.weight")
     weight.set_value(values.astype(np.float64))
     bias = ng.variable(ng.int32, shape=(len(values),), name=f"{name}.bias")
