@@ -51,7 +51,7 @@ WANTED = 5.0
 #: Images that NNgen's quantizer sees, and that its classes are compared with ours on.
 IMAGES = 16
 #: MHz that nextpnr is asked for.
-TARGET = 80
+TARGET = 60
 #: Configurations that are synthesized of each network: the best by cycles times multipliers, and by cycles.
 SYNTHESIZED = 1
 #: By how much the count of block RAMs before synthesis may be too high.
