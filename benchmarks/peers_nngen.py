@@ -49,8 +49,8 @@ DEFAULTS = {
 
 
 def graph(nodes, arrays, settings):
-    """Return NNgen's placeholder and output operator for a description; see benchmarks/peers.py."""
-    made = {}
+    """Return NNgen's placeholder, output operator and sums for a description; see benchmarks/peers_networks.py."""
+    made, totals = {}, []
     for node in nodes:
         name = node["name"]
         source = made.get(node.get("source"))
@@ -72,13 +72,25 @@ def graph(nodes, arrays, settings):
             made[name].attribute(par=settings["pool"])
         elif node["op"] == "add":
             a, b = (made[each] for each in node["sources"])
-            total = ng.scaled_add(a, b, name=f"{name}.sum")
+            # The quantizer sets the scales and the shift.
+            total = ng.scaled_add(a, b, 1, 1, 0, dtype=ng.int8, sum_dtype=ng.int32, name=f"{name}.sum")
             total.attribute(par=settings["add"])
+            totals.append(total)
             made[name] = ng.relu(total, name=name) if node["relu"] else total
             made[name].attribute(par=settings["add"])
         else:
             made[name] = weighted(node, source, arrays, settings)
-    return made[nodes[0]["name"]], made[nodes[-1]["name"]]
+    return made[nodes[0]["name"]], made[nodes[-1]["name"]], totals
+
+
+def narrow(total):
+    """Halve the two scales of a sum until they fit the 8 bits that NNgen's hardware keeps of them.
+
+    Its quantizer chooses them for 32 bits, so that without this the hardware's results are not its reference's.
+    """
+    while max(total.a_scale, total.b_scale) > 127:
+        total.a_scale, total.b_scale = round(total.a_scale / 2), round(total.b_scale / 2)
+        total.shamt -= 1
 
 
 def weighted(node, source, arrays, settings):
@@ -211,12 +223,14 @@ def main():
     options.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(options.folder)
 
-    image, output = graph(nodes, arrays, settings)
+    image, output, totals = graph(nodes, arrays, settings)
     scale = 127 / np.abs(images).max()
     pixels = np.round(images * scale).astype(np.int64)
     ng.quantize(
         [output], input_scale_factors={image.name: scale}, input_generators={image.name: lambda node, number: pixels}
     )
+    for total in totals:
+        narrow(total)
     classes = ng.eval([output], **{image.name: pixels})[0].argmax(-1)
     image.pixels = pixels[:1]
     expected = ng.eval([output], **{image.name: image.pixels})[0]
