@@ -182,7 +182,8 @@ def run(command: Sequence[str | Path], folder: Path, log: str, minutes: float) -
                 timeout=60 * minutes,
             )
         except FileNotFoundError:
-            raise MissingError(f"{command[0]} is missing; run make peers") from None
+            hint = "apt-get install ghdl" if command[0] == "ghdl" else "make peers"
+            raise MissingError(f"{command[0]} is missing; run {hint}") from None
         except subprocess.TimeoutExpired:
             return False
         except subprocess.CalledProcessError:
@@ -440,6 +441,13 @@ def row(measured: dict[str, Any], made: dict[str, Any], placed: dict[str, Any]) 
     }
 
 
+def unplaced(measured: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for what was simulated only."""
+    nothing = {"yosys": "", "nextpnr": "", "fmax": "", "fmax_mhz": 1.0, "dsp": 0, "lut": 0, "bram": 0}
+    unknown = ("fmax_mhz", "images_per_s", "images_per_s_per_dsp", "images_per_s_per_dsp_mhz", "dsp", "lut", "bram")
+    return row(measured, nothing, nothing) | dict.fromkeys(unknown)
+
+
 def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits: Limits) -> list[dict[str, Any]]:
     """Return the rows of the best configurations of NNgen for a network."""
 
@@ -465,6 +473,7 @@ def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits:
     for best in best_of(tried)[:1]:
         tried += [measured for more in VARIANTS if (measured := measure(best["settings"] | more))]
     rows: list[dict[str, Any]] = []
+    tried.sort(key=lambda each: each["multipliers"])
     for measured in best_of(tried):
         folder = measured["folder"]
         placed = None
@@ -517,9 +526,6 @@ def spikerplus(options: argparse.Namespace, limits: Limits) -> list[dict[str, An
     placed = None
     if made and not made.get("failed"):
         placed = kept(options, f"{folder.name}-clock", functools.partial(route, folder, limits))
-    if not placed or placed.get("failed"):
-        print(f"Spiker+: {(placed or made or {}).get('failed', 'not measured')}", file=sys.stderr)
-        return []
     about = {
         "peer": "Spiker+",
         "network": name,
@@ -529,6 +535,8 @@ def spikerplus(options: argparse.Namespace, limits: Limits) -> list[dict[str, An
         "wrong": None,
         "tried": [],
     }
+    if not placed or placed.get("failed"):
+        return [*perceptron(options, name), unplaced({**measured, **about})]
     return [*perceptron(options, name), row({**measured, **about}, made, placed)]
 
 
@@ -670,6 +678,11 @@ def page(rows: list[dict[str, Any]]) -> str:
     """Return docs/peers.md."""
     table = []
     for each in rows:
+        if each["fmax_mhz"] is None:
+            who = f"{each['peer']} {each['version']}"
+            cycles = number(round(each["cycles_per_image"]))
+            table.append((each["network"], who, each["configuration"], "not synthesized", cycles, *[""] * 7))
+            continue
         table.append(
             (
                 each["network"],
@@ -700,10 +713,25 @@ def page(rows: list[dict[str, Any]]) -> str:
         "![Images a second and multiplier](peers.svg)",
         "Our best over the best of NNgen's that were placed, for each column by itself:",
         markdown(headings, verdicts, left=1),
+        *_caveat(rows),
         *_settings(rows),
         *_tried(rows),
+        *_spikes(rows),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _caveat(rows: list[dict[str, Any]]) -> list[str]:
+    """Say what the comparison does not rest on yet."""
+    theirs = [each for each in rows if each["peer"] == "NNgen"]
+    loose = [f"{each['network']} ({each['fmax']})" for each in theirs if each["fmax"] != "routed"]
+    fewer = sorted({each["network"] for each in theirs if len(each["tried"]) < len(GRID)})
+    parts = []
+    if loose:
+        parts.append(f"NNgen's clock is not of a routed design for {', '.join(loose)}.")
+    if fewer:
+        parts.append(f"The search is not complete for {', '.join(fewer)}: the list below says what is missing.")
+    return [" ".join(["**Provisional.**", *parts])] if parts else []
 
 
 def _settings(rows: list[dict[str, Any]]) -> list[str]:
@@ -769,7 +797,9 @@ def _tried(rows: list[dict[str, Any]]) -> list[str]:
     parts.append(
         "Channels in and out that convolutions work on at once, the same of linear layers (they use the same "
         "multipliers), the width of the memory's bus. All have NNgen's other settings as they come, but for what is "
-        "named. For each network the best by cycles times multipliers and the best by cycles were synthesized."
+        "named. For each network the best by cycles times multipliers and the best by cycles are to be "
+        "synthesized; the table at the top has those that were. Averages and sums take a few "
+        "multipliers more than counted here, which weighs most on the smallest configurations."
     )
     for each in rows:
         if not each.get("tried") or each["network"] in seen:
@@ -781,16 +811,39 @@ def _tried(rows: list[dict[str, Any]]) -> list[str]:
                 str(one["multipliers"]),
                 number(one["block_rams"]) if "block_rams" in one else "",
                 number(one["cycles"]) if "cycles" in one else "",
+                f"{one['cycles'] * one['multipliers'] / 1e6:.2f} M" if "cycles" in one else "",
                 one.get("failed", ""),
             )
             for one in each["tried"]
         ]
-        headings = ("configuration", "multipliers", "block RAMs, about", "cycles", "left out because")
+        headings = ("configuration", "multipliers", "block RAMs, about", "cycles", "product", "left out because")
         done = {one["configuration"] for one in each["tried"]}
         missing = [title(settings) for settings in GRID if title(settings) not in done]
         note = f"Not simulated yet, so that NNgen's best may be better: {'; '.join(missing)}." if missing else ""
         parts += [f"**{each['network']}**", markdown(headings, lines, left=1), note]
     return parts if seen else []
+
+
+def _spikes(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what Spiker+ is and was asked for."""
+    theirs = [each for each in rows if each["peer"] == "Spiker+"]
+    if not theirs:
+        return []
+    each = theirs[0]
+    tools = each["tools"]
+    return [
+        "## Spiker+",
+        f"Spiker+ {each['version']} (with snnTorch {tools['snntorch']}) makes VHDL of fully connected spiking networks "
+        "only: no convolutions, no pooling, no sums of layers, so none of the networks above. It has a circuit for "
+        "each "
+        "neuron and no multipliers, so images a second and multiplier say nothing of it. Its perceptron here is "
+        f"{each['network']} with random weights, of {each['configuration']}: "
+        f"{number(round(each['cycles_per_image']))} cycles an image in GHDL, from start to ready, its input there at "
+        "once. They depend on the number of inputs and timesteps, not on the spikes. Its results were not "
+        "compared with a reference. GHDL's Verilog has its ROMs as multiplexers and leaves choices open; both "
+        "are put right "
+        "before synthesis.",
+    ]
 
 
 def _rate(value: float) -> str:

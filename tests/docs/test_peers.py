@@ -107,6 +107,8 @@ def test_the_committed_page_is_of_its_figures(peers):
     bench = {(each["network"], each["configuration"]): each for each in json.loads((DOCS / "bench.json").read_text())}
     manifests = bitstreams.manifests()
     for row in rows:
+        if row["fmax_mhz"] is None:
+            continue
         assert row["images_per_s"] == pytest.approx(row["fmax_mhz"] * 1e6 / row["cycles_per_image"], rel=1e-3)
         if row["dsp"]:
             assert row["images_per_s_per_dsp"] == pytest.approx(row["images_per_s"] / row["dsp"], rel=1e-3)
