@@ -21,6 +21,7 @@ ACCURACY_ARGS ?=
 INITIALIZATION_ARGS ?=
 EXACTNESS_ARGS ?=
 FORMAL_ARGS ?=
+PEERS_ARGS ?=
 COSIM_ARGS ?=
 MUTATIONS_ARGS ?=
 
@@ -29,7 +30,7 @@ BOARD ?= icebreaker
 BOARDS ?= icebreaker tangnano9k ulx3s-25f ulx3s-12f icesugar-pro colorlight-5a-75b orangecrab-25f ulx3s-85f ecpix5-85f orangecrab-85f
 BUILD_ARGS ?=
 
-.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness initialization bitstream bitstreams train-demo train-events docs clean distclean
+.PHONY: help setup demo test formal cosim-long mutations lint bench accuracy exactness initialization peers bitstream bitstreams train-demo train-events docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -76,7 +77,7 @@ bench: $(READY) ## Cycles and utilization of every layer (docs/benchmarks.md, do
 	@$(BIN)/python benchmarks/link.py
 
 accuracy: $(READY) ## Accuracy of every method on the trained networks, and timesteps needed (docs/accuracy.md, latency.md); resumable
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt spikingjelly requests \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt spikingjelly loguru requests \
 		certifi charset-normalizer idna urllib3
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/accuracy.py $(ACCURACY_ARGS)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/latency.py
@@ -92,6 +93,15 @@ bitstreams: $(READY) ## Build all bitstreams whose sources or tools have changed
 
 initialization: $(READY) ## Accuracy by how ranges are initialized (docs/initialization.md); resumable
 	@$(BIN)/python benchmarks/initialization.py $(INITIALIZATION_ARGS)
+
+# Debian's ghdl turns Spiker+'s VHDL into Verilog.
+build/peers-venv/.ready: benchmarks/peers-requirements.txt
+	@test -x build/peers-venv/bin/python || "$(PYTHON)" -m venv build/peers-venv
+	@build/peers-venv/bin/python -m pip install --disable-pip-version-check -r benchmarks/peers-requirements.txt
+	@touch $@
+
+peers: $(READY) build/peers-venv/.ready ## NNgen and Spiker+ beside polyspike (docs/peers.md); hours, resumable
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py $(PEERS_ARGS)
 
 train-demo: $(READY) ## Train the demo network again and fine-tune it
 	@$(BIN)/python -m polyspike.convert.train_demo $(TRAIN_ARGS)

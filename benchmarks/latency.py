@@ -6,7 +6,7 @@ levels), and SpikingJelly's ann2snn (its RateCodingRecipe): with the 99.9th perc
 it offers beyond them, a threshold a channel and half of it as initial potential. SpikingJelly's networks are measured
 in floating point, this project's as integers on the golden model.
 
-SpikingJelly is left out unless installed, which `make accuracy` does: pip install --no-deps spikingjelly requests
+SpikingJelly is left out unless installed, which `make accuracy` does.
 """
 
 import argparse
