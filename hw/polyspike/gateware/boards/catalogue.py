@@ -47,10 +47,8 @@ class Ulx3s85F(Ulx3s):
     name = "ulx3s-85f"
     platform = ULX3S_85F_Platform
     configuration_name = "large"
-    default_clock_hz = 90_000_000
+    default_clock_hz = 75_000_000
     default_target_hz = 100_000_000
-    #: It takes `large` further than the usual one, which routed it at 91 MHz.
-    place_options = ("--placer", "static")
 
 
 class Ulx3s25F(Ulx3s):
