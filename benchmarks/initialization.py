@@ -1,6 +1,6 @@
 """Does it matter how a quantizer's ranges are initialized, and does entropy do it best?
 
-    python benchmarks/initialization.py [--networks demo ...] [--cifar FOLDER] [--levels 3 15] [--seeds 2]
+    python benchmarks/initialization.py [--networks demo ...] [--cifar FOLDER] [--levels 3 15] [--seeds 3]
                                         [--images 1000] [--finetune-images 2000] [--epochs 1]
 
 `make initialization` runs this. It writes initialization.md, .json and .svg to docs. For each network, largest count
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", help="default: all there are checkpoints of")
     parser.add_argument("--cifar", type=Path, metavar="FOLDER", help="ResNet-20's checkpoint and CIFAR-10 (JPEG)")
     parser.add_argument("--levels", type=int, nargs="+", default=[3, 15], help="largest counts (default: 3 15)")
-    parser.add_argument("--seeds", type=int, default=2, help="number of seeds (default: 2)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--images", type=int, default=500, help="test images (default: 500)")
     parser.add_argument("--finetune-images", type=int, default=1024, help="training images (default: 1024)")
     parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default: 1)")
