@@ -36,6 +36,7 @@ from subjects import (
 from polyspike.cli.text import markdown, percent
 from polyspike.convert import calibrate, to_network
 from polyspike.convert.datasets import Dataset
+from polyspike.convert.float_training import schedule_of
 from polyspike.convert.methods import METHODS, ConversionMethod
 from polyspike.golden import Activity, activity, run
 from polyspike.network import Network, quantize
@@ -43,8 +44,6 @@ from polyspike.spec import ConversionError
 
 #: Test images of methods other than pmsm, unless asked for more.
 IMAGES = 1000
-#: Pixels by which colour images are moved in fine-tuning, as in training.
-SHIFT = 3
 #: Images that spikes and synaptic operations are averaged over.
 ACTIVITY_IMAGES = 200
 
@@ -90,10 +89,8 @@ def _case(
     parts = (subject.name, method.name, levels, settings.finetune_images, settings.epochs, settings.seed)
     data = subject.training.first(settings.finetune_images)
     state = work / f"{'-'.join(map(str, parts))}.safetensors"
-    colour = subject.training.shape[0] == 3
-    schedule = tuning(
-        settings.epochs, settings.seed + 1, levels=training.relu_counts.n_pos, shift=SHIFT if colour else 0
-    )
+    shift = schedule_of(subject.name, data).shift  # as in training
+    schedule = tuning(settings.epochs, settings.seed + 1, levels=training.relu_counts.n_pos, shift=shift)
     tuned = finetuned(method, calibrated, data, schedule, resume=state)
     network = to_network(tuned, subject.name, test.classes)
     cost = _activity(network, subject.test)

@@ -224,10 +224,10 @@ def row(measured: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
         "cycles_per_image": round(cycles, 1),
         "fmax_mhz": manifest.fmax_mhz,
         "dsp": manifest.utilization.dsp,
-        "images_per_s": _figures(rate),
-        "images_per_s_per_dsp_mhz": _figures(rate / max(1, manifest.utilization.dsp) / manifest.fmax_mhz),
-        "images_per_s_per_klut": _figures(rate / manifest.utilization.lut * 1000),
-        "images_per_s_over_link": _figures(min(rate, over_link)),
+        "images_per_s": significant(rate),
+        "images_per_s_per_dsp_mhz": significant(rate / max(1, manifest.utilization.dsp) / manifest.fmax_mhz),
+        "images_per_s_per_klut": significant(rate / manifest.utilization.lut * 1000),
+        "images_per_s_over_link": significant(min(rate, over_link)),
         "utilization": round((causes["events"] + causes["idle lanes"]) / cycles, 4),
         "utilization_of_wide_convolutions": round(
             events / max(1, configuration.columns * sum(layer["cycles"] + layer["setup"] for layer in wide)), 4
@@ -240,7 +240,7 @@ def row(measured: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _figures(value: float) -> float:
+def significant(value: float) -> float:
     """Return four significant figures."""
     return round(value, 3 - math.floor(math.log10(value))) if value else 0.0
 
@@ -283,10 +283,10 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
                 number(round(each["cycles_per_image"])),
                 before,
                 f"{each['fmax_mhz']:.1f}",
-                _rate(each["images_per_s"]),
+                rate_text(each["images_per_s"]),
                 f"{each['images_per_s_per_dsp_mhz']:.4f}",
-                _rate(each["images_per_s_per_klut"]),
-                _rate(each["images_per_s_over_link"]),
+                rate_text(each["images_per_s_per_klut"]),
+                rate_text(each["images_per_s_over_link"]),
                 percent(each["utilization"]),
                 percent(each["utilization_of_wide_convolutions"]) if each["utilization_of_wide_convolutions"] else "",
             )
@@ -366,7 +366,7 @@ def _beside_others(rows: list[dict[str, Any]]) -> list[str]:
             each["board"],
             number(each["dsp"]),
             f"{each['fmax_mhz']:.0f}",
-            _rate(each["images_per_s"]),
+            rate_text(each["images_per_s"]),
             f"{each['images_per_s_per_dsp_mhz']:.3f}",
         )
         for each in mine
@@ -377,7 +377,7 @@ def _beside_others(rows: list[dict[str, Any]]) -> list[str]:
             part,
             number(dsp) if dsp else "",
             str(mhz) if mhz else "",
-            _rate(rate),
+            rate_text(rate),
             f"{rate / dsp / mhz:.3f}" if dsp else "",
         )
         for name, part, dsp, mhz, rate, _ in PUBLISHED
@@ -431,7 +431,8 @@ def _verdict(entry: dict[str, Any]) -> str:
     return f"Wide convolutions below {percent(WANTED, 0)} of the counted cycles: {', '.join(below) or 'none'}."
 
 
-def _rate(value: float) -> str:
+def rate_text(value: float) -> str:
+    """Return a rate as it stands in tables."""
     return number(round(value)) if value >= 100 else f"{value:.3g}"
 
 
@@ -450,7 +451,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         axes.barh(names, shares, left=left, color=colour, label=cause, height=0.7)
         left += shares
     for index, each in enumerate(rows):
-        text = f"{each['cycles_per_image']:,.0f} cycles, {_rate(each['images_per_s'])} images/s"
+        text = f"{each['cycles_per_image']:,.0f} cycles, {rate_text(each['images_per_s'])} images/s"
         axes.text(101, index, text, va="center", fontsize=7)
     axes.set_xlim(0, 130)
     axes.set_xticks(range(0, 101, 20))
@@ -492,7 +493,7 @@ def main() -> int:
             rows.append(row(measured, manifests[BOARDS[name]]))
             print(
                 f"{case.name} on {name}: {number(round(rows[-1]['cycles_per_image']))} cycles, "
-                f"{_rate(rows[-1]['images_per_s'])} images/s, columns busy {percent(rows[-1]['utilization'])}, "
+                f"{rate_text(rows[-1]['images_per_s'])} images/s, columns busy {percent(rows[-1]['utilization'])}, "
                 f"{measured['integers_differing']} of {number(measured['integers_compared'])} integers differ",
                 flush=True,
             )

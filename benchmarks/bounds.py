@@ -15,8 +15,8 @@ def events(network: Network, counts: dict[str, NDArray[np.int16]], lanes: int) -
     """Return the events of each layer for an image, of all timesteps, and those in pairs.
 
     An event is a nonzero count that one tile of `lanes` output channels adds at one position. In pairs, the taps of
-    positions 2x and 2x + 1 of a row are added together, in one event where either count is not zero. Layers keep their
-    events where counts are too wide for pairs, and so do synapses of single channels, whose words are one event each.
+    positions 2x and 2x + 1 of a row are added together, in one event where either count is not zero. Counts that are
+    too wide for that keep their events. Grouped and depthwise synapses are left out.
 
     Parameters
     ----------

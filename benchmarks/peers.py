@@ -27,25 +27,24 @@ import peers_networks
 import torch
 from cases import add_arguments, kept
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from subjects import ROOT, subjects
+from subjects import ROOT, UNTRAINED_CALIBRATION, subjects, untrained_images, with_statistics
 
 from polyspike import bitstreams
 from polyspike.bitstreams import Manifest
 from polyspike.cli.plots import save_figure
 from polyspike.cli.text import markdown, number, percent
 from polyspike.convert import Options, convert
-from polyspike.convert.datasets import fashion_mnist
 from polyspike.convert.models import MLP
 from polyspike.convert.tracing import trace
 from polyspike.cosim.build import verilator
+from polyspike.explore.resources import PARTS
 from polyspike.spec import PolyspikeError
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "peers-requirements.txt"
 BOARD = "ulx3s-85f"
 #: What there is of an LFE5U-85F: look-up tables, multipliers, block RAMs.
-LUTS, MULTIPLIERS, BLOCK_RAMS = 83_640, 156, 208
+LUTS, MULTIPLIERS, BLOCK_RAMS = PARTS["LFE5U-85F"]
 #: The ratio that is wanted on the networks both can run.
 WANTED = 5.0
 #: Images that NNgen's quantizer sees, and that its classes are compared with ours on.
@@ -385,11 +384,6 @@ def clock_rate(log: str, routed: bool) -> dict[str, Any]:
     return {"fmax_mhz": float(rates[-1]), "fmax": "routed" if routed else "estimated"}
 
 
-def _figures(value: float) -> float:
-    """Return four significant figures."""
-    return round(value, 3 - math.floor(math.log10(value))) if value else 0.0
-
-
 def ours(entry: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
     """Return a row for an entry of docs/bench.json."""
     return {
@@ -402,7 +396,7 @@ def ours(entry: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
         "fmax_mhz": entry["fmax_mhz"],
         "fmax": "routed",
         "images_per_s": entry["images_per_s"],
-        "images_per_s_per_dsp": _figures(entry["images_per_s"] / entry["dsp"]),
+        "images_per_s_per_dsp": bench.significant(entry["images_per_s"] / entry["dsp"]),
         "images_per_s_per_dsp_mhz": entry["images_per_s_per_dsp_mhz"],
         "utilization": entry["utilization"],
         "lost": entry["lost"],
@@ -427,9 +421,9 @@ def row(measured: dict[str, Any], made: dict[str, Any], placed: dict[str, Any]) 
         "cycles_per_image": cycles,
         "fmax_mhz": placed["fmax_mhz"],
         "fmax": placed["fmax"],
-        "images_per_s": _figures(rate),
-        "images_per_s_per_dsp": _figures(per_dsp),
-        "images_per_s_per_dsp_mhz": _figures(per_dsp / placed["fmax_mhz"]),
+        "images_per_s": bench.significant(rate),
+        "images_per_s_per_dsp": bench.significant(per_dsp),
+        "images_per_s_per_dsp_mhz": bench.significant(per_dsp / placed["fmax_mhz"]),
         "utilization": round(busy / cycles, 4),
         "lost": {"idle_multipliers": round(cycles - busy)} if busy else {},
         **{name: made[name] for name in ("dsp", "lut", "bram")},
@@ -488,7 +482,7 @@ def nngen(options: argparse.Namespace, name: str, about: dict[str, Any], limits:
             placed = kept(options, f"{folder.name}-clock", task) or clock_of_another(options.work, measured["settings"])
         for done in (made, placed):
             if done and done.get("failed"):
-                next(each for each in tried if each is measured)["failed"] = done["failed"]
+                measured["failed"] = done["failed"]
                 print(f"NNgen, {name}, {measured['configuration']}: {done['failed']}", flush=True)
         if not placed or placed.get("failed"):
             continue
@@ -598,13 +592,10 @@ def with_block_rams(verilog: str, folder: Path) -> str:
 def perceptron(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     """Return our rows for the perceptron, with random weights, measured as benchmarks/bench.py does."""
     torch.manual_seed(0)
-    model = MLP(hidden=(PERCEPTRON["hidden"],)).train()
     images = untrained_images()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.from_numpy(images).float() / 255)
-    network = functools.cache(functools.partial(convert, model.eval(), images[:48], Options(), name=name))
-    case = bench.Case(name, network, images[48:], "Fashion-MNIST", "random")
+    model = with_statistics(MLP(hidden=(PERCEPTRON["hidden"],)), images)
+    network = functools.cache(functools.partial(convert, model, images[:UNTRAINED_CALIBRATION], Options(), name=name))
+    case = bench.Case(name, network, images[UNTRAINED_CALIBRATION:], "Fashion-MNIST", "random")
     manifests, rows = bitstreams.manifests(), []
     for configuration in ("small", "large"):
         label = f"polyspike-{name}-{configuration}"
@@ -613,11 +604,6 @@ def perceptron(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
             manifest = manifests[bench.BOARDS[configuration]]
             rows.append(ours(bench.row(measured, manifest), manifest))
     return rows
-
-
-def untrained_images() -> NDArray[np.uint8]:
-    """Return 64 images of Fashion-MNIST."""
-    return fashion_mnist("test").images[:64]
 
 
 def clock_of_another(work: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -691,9 +677,9 @@ def page(rows: list[dict[str, Any]]) -> str:
                 each["board"],
                 number(round(each["cycles_per_image"])),
                 f"{each['fmax_mhz']:.1f}" + ("" if each["fmax"] == "routed" else f" ({each['fmax']})"),
-                _rate(each["images_per_s"]),
+                bench.rate_text(each["images_per_s"]),
                 *(number(each[name]) for name in ("dsp", "lut", "bram")),
-                _rate(each["images_per_s_per_dsp"]) if each["dsp"] else "",
+                bench.rate_text(each["images_per_s_per_dsp"]) if each["dsp"] else "",
                 f"{each['images_per_s_per_dsp_mhz']:.4f}" if each["dsp"] else "",
             )
         )
@@ -781,8 +767,8 @@ def _settings(rows: list[dict[str, Any]]) -> list[str]:
                 "where routing did not end in the time it had. Routing may end higher: that of our `large` was 71 MHz "
                 "after placement and 91 MHz routed. *Assumed* is that of the same configuration for another network, "
                 "where this one was not placed: its streams and memories are the same. Our multipliers are "
-                "instantiated with their registers, and the floorplan of `large` is "
-                "by hand; a generator for any FPGA does neither. The figures per DSP and MHz leave the clock out.",
+                "instantiated with their registers, and the floorplan of `large` is by hand; a generator for any FPGA "
+                "does neither. The figures per DSP and MHz leave the clock out.",
                 "- **Sums of two maps** (ResNet-8): NNgen's quantizer chooses 32-bit scales for them, its hardware for "
                 "int8 keeps 8 bits, and the result is wrong. Both scales are halved until they fit.",
                 "- **LUT** of a peer counts carries as two; what nextpnr packs of ours is in the board's manifest.",
@@ -836,19 +822,13 @@ def _spikes(rows: list[dict[str, Any]]) -> list[str]:
         "## Spiker+",
         f"Spiker+ {each['version']} (with snnTorch {tools['snntorch']}) makes VHDL of fully connected spiking networks "
         "only: no convolutions, no pooling, no sums of layers, so none of the networks above. It has a circuit for "
-        "each "
-        "neuron and no multipliers, so images a second and multiplier say nothing of it. Its perceptron here is "
+        "each neuron and no multipliers, so images a second and multiplier say nothing of it. Its perceptron here is "
         f"{each['network']} with random weights, of {each['configuration']}: "
         f"{number(round(each['cycles_per_image']))} cycles an image in GHDL, from start to ready, its input there at "
         "once. They depend on the number of inputs and timesteps, not on the spikes. Its results were not "
-        "compared with a reference. GHDL's Verilog has its ROMs as multiplexers and leaves choices open; both "
-        "are put right "
-        "before synthesis.",
+        "compared with a reference. GHDL's Verilog has its ROMs as multiplexers and leaves choices open; both are put "
+        "right before synthesis.",
     ]
-
-
-def _rate(value: float) -> str:
-    return number(round(value)) if value >= 100 else f"{value:.3g}"
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
@@ -862,7 +842,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     axes.barh(range(len(rows)), values, color=colours, height=0.7)
     axes.set_yticks(range(len(rows)), names)
     for index, value in enumerate(values):
-        axes.text(value, index, f" {_rate(value)}", va="center", fontsize=7)
+        axes.text(value, index, f" {bench.rate_text(value)}", va="center", fontsize=7)
     axes.set_xlabel("images/s per multiplier (DSP)")
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)

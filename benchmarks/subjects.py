@@ -101,15 +101,25 @@ def untrained(name: str) -> tuple[nn.Module, NDArray[np.uint8]]:
     Its batch norms have the statistics of the images: Fashion-MNIST's, for colour networks as three equal channels in
     32 x 32.
     """
-    images = fashion_mnist("test").images[:64]
+    images = untrained_images()
     if name not in GREY:
         images = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2))).repeat(3, axis=1)
     torch.manual_seed(0)
-    model = build(name, images.shape[1:]).train()
+    return with_statistics(build(name, images.shape[1:]), images), images
+
+
+def untrained_images() -> NDArray[np.uint8]:
+    """Return the images of `untrained`, uint8 [64, 1, 28, 28]."""
+    return fashion_mnist("test").images[:64]
+
+
+def with_statistics(model: nn.Module, images: NDArray[np.uint8]) -> nn.Module:
+    """Give a network's batch norms the statistics of images, and return it."""
+    model.train()
     with torch.no_grad():
         for _ in range(3):
             model(torch.from_numpy(images).float() / 255)
-    return model.eval(), images
+    return model.eval()
 
 
 def tuning(epochs: int, seed: int, *, levels: int = 0, shift: int = 0) -> Schedule:

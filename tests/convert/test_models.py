@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from convert.zoo import halves
 from polyspike.cli.main import main
 from polyspike.convert import trace
 from polyspike.convert.datasets import Dataset
@@ -64,13 +65,7 @@ def test_what_cannot_be_built_says_why():
 
 
 def data(number=256):
-    """Bright left halves against bright right ones: learned in an epoch."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, number)
-    images = random.integers(0, 100, (number, 1, 8, 8), np.uint8)
-    images[labels == 0, :, :, :4] += 100
-    images[labels == 1, :, :, 4:] += 100
-    return Dataset(images, labels, ("left", "right"), "halves")
+    return Dataset(*halves(number), ("left", "right"), "halves")
 
 
 def test_training_resumes_and_its_checkpoint_loads(tmp_path):

@@ -1,13 +1,15 @@
 """Training for few spikes: the measure, what it is weighted by, and that the integer network has fewer events."""
 
 import dataclasses
+import functools
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from convert.zoo import halves
 from polyspike.convert import Options, calibrate, convert, finetune
+from polyspike.convert.float_training import normalized
 from polyspike.convert.models import build
 from polyspike.convert.sparsity import Watch, hoyer
 from polyspike.convert.training import Schedule, train
@@ -16,20 +18,7 @@ from polyspike.network import quantize
 from polyspike.spec import InputError
 
 SCHEDULE = Schedule(epochs=12, rate=0.05, batch=32, flip=False, bfloat16=False)
-
-
-def halves(number):
-    """Bright left halves against bright right ones."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, number)
-    images = random.integers(0, 100, (number, 1, 8, 8), np.uint8)
-    images[labels == 0, :, :, :4] += 100
-    images[labels == 1, :, :, 4:] += 100
-    return images, labels
-
-
-def pixels(images):
-    return torch.from_numpy(images).float() / 255
+PREPARE = functools.partial(normalized, mean=(0.0,), std=(1.0,))
 
 
 def test_the_measure_is_the_share_where_all_are_equal():
@@ -71,7 +60,7 @@ def test_training_for_few_spikes_makes_few_events():
         torch.manual_seed(0)
         conv, linear = nn.Conv2d(1, 8, 3, bias=False), nn.Linear(288, 2)
         model = nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), linear)
-        train(model, images, labels, pixels, dataclasses.replace(SCHEDULE, sparsity=sparsity), progress=False)
+        train(model, images, labels, PREPARE, dataclasses.replace(SCHEDULE, sparsity=sparsity), progress=False)
         network = convert(model, images[:64], Options())
         result = run(network, quantize(network.input, images), observe=True)
         classes = result.membranes.reshape(len(images), -1).argmax(1)
