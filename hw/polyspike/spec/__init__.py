@@ -1,6 +1,6 @@
 """What gateware, compiler, driver, simulator and documentation agree on. Standard library only."""
 
-from .configuration import LARGE, NAMED, NEURON_FEATURES, SMALL, TINY, Configuration, for_neuron, named
+from .configuration import LARGE, LARGE_PAIRS, NAMED, NEURON_FEATURES, SMALL, TINY, Configuration, for_neuron, named
 from .errors import (
     BuildError,
     CompileError,
@@ -17,6 +17,7 @@ from .errors import (
 
 __all__ = [
     "LARGE",
+    "LARGE_PAIRS",
     "NAMED",
     "NEURON_FEATURES",
     "SMALL",

@@ -24,9 +24,11 @@ WEIGHT_BITS = 8
 ADDRESS_BITS = 16
 
 
-#: What only some conversion methods need of the fire units. Where it is not there it costs nothing, and so it is not
-#: mentioned: neither in files nor in the digest.
+#: What only some conversion methods need of the fire units. Where it is not there it costs nothing.
 FEATURES = ("negative_threshold", "probabilistic")
+
+#: Fields that are mentioned neither in files nor in the digest where they are 0, because then they cost nothing.
+_OPTIONAL = ("pairs", *FEATURES)
 
 #: Which of them the neurons of each conversion method need.
 NEURON_FEATURES: dict[str, tuple[str, ...]] = {
@@ -88,6 +90,8 @@ class Configuration:
     rx_bytes: int = 4096
     #: Whether the device unpacks dense inputs (space INPUT), 1 or 0.
     unpacker: int = 1
+    #: Whether a multiplier can work on two positions at a time, 1 or 0.
+    pairs: int = 0
     #: Whether a neuron's negative threshold may be another one than 0, 1 or 0.
     negative_threshold: int = 0
     #: Whether there are probabilistic neurons, 1 or 0.
@@ -139,8 +143,13 @@ class Configuration:
             "rx_bytes",
             f"a power of two from {16 * self.frame_words} (two largest payloads) to {1 << 16}",
         )
-        for flag in ("unpacker", *FEATURES):
+        for flag in ("unpacker", *_OPTIONAL):
             need(getattr(self, flag) in (0, 1), flag, "0 or 1")
+        need(
+            not self.pairs or not (self.compact or self.fabric_lanes),
+            "pairs",
+            "0 where columns are compact or have lanes of look-up tables",
+        )
 
     def replace(self, **changes: Any) -> "Configuration":
         """Return a copy with some fields changed. Unknown fields are refused by name."""
@@ -163,8 +172,8 @@ class Configuration:
         return self.membrane_bits - 5
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, as they stand in files; features only where they are there."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value or key not in FEATURES}
+        """Return the fields as plain values, as they stand in files; pairs and features only where they are there."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value or key not in _OPTIONAL}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Configuration":
@@ -174,7 +183,7 @@ class Configuration:
             if key not in names:
                 raise ConfigurationError(f"unknown configuration field {key!r}; known are {', '.join(names)}")
         for key in names:
-            if key not in fields and key not in FEATURES:
+            if key not in fields and key not in _OPTIONAL:
                 raise ConfigurationError(f"configuration field {key!r} is missing")
         return cls(**fields)
 
@@ -221,9 +230,10 @@ LARGE = Configuration(
     read_ports=2,
     fire_width=2,
 )
+LARGE_PAIRS = LARGE.replace(name="large-pairs", pairs=1)
 
 #: The configurations with a name, by name.
-NAMED = {configuration.name: configuration for configuration in (TINY, SMALL, LARGE)}
+NAMED = {configuration.name: configuration for configuration in (TINY, SMALL, LARGE, LARGE_PAIRS)}
 
 
 def for_neuron(configuration: Configuration, neuron: str) -> Configuration:

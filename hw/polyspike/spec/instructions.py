@@ -43,6 +43,12 @@ zero is always code 0 and any range of at most `2^B` values can be expressed):
 
 In BROADCAST and ELEMENTWISE each product is shifted left by `shift`.
 
+Where `pairs` is set, which takes a configuration that has pairs, a column works on two positions of a row at a time:
+`width` counts pairs, and `stride_x` and the `pixel_pitch` of OUTPUT lead from pair to pair. The second position of a
+pair lies half of each to the right of the first one. (So both are even, no source is less than half of `stride_x` wide,
+and `stride_x * pixel_pitch` of a source and `pixel_pitch` of OUTPUT are less than the spike memory has words.) All
+counts read have 4 bits; passes are BROADCAST, with a shift of 0 or 1, or ELEMENTWISE; numbers are not drawn.
+
 Fire kinds (theta, theta_neg, bias and initial potential v0 come from the parameter memory, one set a channel; `params`
 counts channels):
 
@@ -223,6 +229,7 @@ SHAPE = Format(
         Field("tiles", 10, "output tiles of `lanes` channels"),
         Field("position_log2", 3, "log2 of the columns that share a tile and divide its positions"),
         Field("passes", 2, "passes that are added up before firing"),
+        Field("pairs", 1, "positions are worked on two by two; configurations that have pairs only"),
     ),
 )
 FIRE = Format(
