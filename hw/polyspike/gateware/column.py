@@ -53,6 +53,8 @@ class Column(wiring.Component):
         connect(m, layer, fetch.layer)
         connect(m, layer.fire, fire.fire)
         m.d.comb += fire.counts.eq(self.layer.pass0.weights.mode == PassMode.MAXIMUM)
+        if self.configuration.pairs:
+            m.d.comb += lanes.paired.eq(self.layer.extent.pairs)
         for block in (gather, lanes):
             for index, each in enumerate(layouts.passes(layer)):
                 connect(m, each.weights, block.weights[index])

@@ -15,7 +15,10 @@ from .gather import several
 
 
 def step_layout(configuration: Configuration) -> data.StructLayout:
-    """Return the layout of one step of a `Walk`: a word to fetch, or, where `blank`, the end of a sum without one."""
+    """Return the layout of one step of a `Walk`: a word to fetch, or, where `blank`, the end of a sum without one.
+
+    Of a pair, `second` says that the word is the second position's, `end` that no other one belongs to it.
+    """
     return data.StructLayout(
         {
             "address": layouts.address_bits(configuration),
@@ -27,13 +30,15 @@ def step_layout(configuration: Configuration) -> data.StructLayout:
             "last": 1,
             "blank": 1,
         }
+        | ({"second": 1, "end": 1} if configuration.pairs else {})
     )
 
 
 class Walk(wiring.Component):
     """Walk over the timesteps, passes and window taps of a position, and name the spike words they touch.
 
-    Taps outside the source are skipped, a whole row at a time.
+    Taps outside the source are skipped, a whole row at a time. Of a pair of positions, a tap is visited for both at
+    once: each of its words for the first and then for the second one, if it is inside the source for both.
 
     Rate: one word a cycle within a tap. A tap inside the source costs two cycles more, in which the walk goes there and
     judges the place; a row above the source, or a tap left of it, costs three, those below and right of it none. A pass
@@ -44,7 +49,8 @@ class Walk(wiring.Component):
     layer : ``In(layer(configuration))``, constant while items are being worked on
     item : ``In(stream.Signature(item(configuration)))``, positions to work on; one is taken when it is done with
     step : ``Out(stream.Signature(step_layout(configuration)))``, the words, and the end of each sum
-    tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, before its first step
+    tag : ``Out(stream.Signature(tag(configuration)))``, one for each position and timestep, before its first step; two
+        for a pair of them
     working : ``Out(1)``, high while there is more to do for an item
     """
 
@@ -85,6 +91,13 @@ class Walk(wiring.Component):
             layouts.select(m, [getattr(each, name) for each in layouts.passes(layer)], slot, name, domain)
             for name in ("window", "source", "weights", "steps")
         )
+        # The second position of a pair lies further right; without pairs it is the first one.
+        pairs = self.configuration.pairs
+        right, reach_x = x, 0
+        if pairs:
+            paired = layer.extent.pairs
+            right = Signal(layouts.COORDINATE)
+            reach_x = Mux(paired, window.stride_x >> 1, 0)
         # Judging a place takes a cycle; what it gives is in registers, which hold while the place does not change.
         judged = Signal()
 
@@ -103,14 +116,14 @@ class Walk(wiring.Component):
         last_line = register("last_line", (ky + 1 == window.kernel_h) | (y + 1 >= height))
         last_tap = register("last_tap", (kx + 1 == window.kernel_w) | (x + 1 >= width))
         # A window can lie outside altogether; then the last pass still has to end the sum.
-        outside = beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (x < 0))
+        outside = beyond | ((ky + 1 == window.kernel_h) & (y < 0)) | ((kx + 1 == window.kernel_w) & (right < 0))
         closing = slot + 1 == layer.extent.passes
-        inside = register("inside", ~beyond & (y >= 0) & (x >= 0))
+        inside = register("inside", ~beyond & (y >= 0) & (right >= 0))
         outside_pass, outside_sum = (
             register("outside_pass", outside & ~closing),
             register("outside_sum", outside & closing),
         )
-        above, left = register("above", ~outside & (y < 0)), register("left", ~outside & (y >= 0) & (x < 0))
+        above, left = register("above", ~outside & (y < 0)), register("left", ~outside & (y >= 0) & (right < 0))
         started = Signal()  # this position's and timestep's tag has been handed over
         # What is left in this cycle is gone on from in the next one; only from word to word it goes on at once.
         go, next_word, leave_tap, leave_line, leave_pass = (
@@ -121,33 +134,61 @@ class Walk(wiring.Component):
         end_time, end_item = Signal(), Signal()
         last_word = register("last_word", Mux(next_word, word_index + 2, word_index + 1) == weights.words)
         last_step = outside_sum | (last_word & last_tap & last_line)
+        # Where a tap is inside for both positions of a pair, the walk goes on in the second one's turn.
+        on, word_address, last_sum = go, address, last_slot & last_step
+        if pairs:
+            both = register("both", paired & ~beyond & (y >= 0) & (x >= 0) & (right < width))
+            second = Signal()  # the second position's turn
+            second_only = register("second_only", paired & (x < 0))
+            is_second = Mux(both, second, second_only)
+            reach, second_address = Signal(address_bits), Signal(address_bits)
+            on = go & (~both | second)
+            last_sum = last_sum & (~both | second)
+            word_address = Mux(is_second, second_address, address)
+            m.d.sync += [
+                reach.eq(Mux(paired, steps.x >> 1, 0)),
+                second_address.eq(address + reach + next_word),
+            ]
+            with m.If(go & both):
+                m.d.sync += second.eq(~second)
+            m.d.comb += [
+                step.p.second.eq(is_second),
+                step.p.end.eq(~both | second | (weights.mode != PassMode.BROADCAST)),
+            ]
         # With 8 lanes, two tiles share a word of 16 counts.
         whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
         m.d.comb += [
             step.p.blank.eq(outside_sum),
-            step.p.address.eq(address),
+            step.p.address.eq(word_address),
             step.p.row.eq(row),
             step.p.mode.eq(weights.mode),
             step.p.wide.eq(weights.wide),
             step.p.slot.eq(slot),
             step.p.sub.eq(Mux(whole_tile, item.tile[0], word_index)),
-            step.p.last.eq(last_slot & last_step),
+            step.p.last.eq(last_sum),
             step.valid.eq(judged & (inside | outside_sum) & started),
             go.eq(judged & started & step.ready),
-            next_word.eq(go & inside & ~last_word),
-            leave_tap.eq((judged & left) | (go & inside & last_word & ~last_tap)),
-            leave_line.eq((judged & above) | (go & inside & last_word & last_tap & ~last_line)),
-            leave_pass.eq((judged & outside_pass) | (go & (inside | outside_sum) & last_step)),
+            next_word.eq(on & inside & ~last_word),
+            leave_tap.eq((judged & left) | (on & inside & last_word & ~last_tap)),
+            leave_line.eq((judged & above) | (on & inside & last_word & last_tap & ~last_line)),
+            leave_pass.eq((judged & outside_pass) | (on & (inside | outside_sum) & last_step)),
             self.tag.valid.eq(working & ~started),
             self.tag.p.params.eq(item.params),
             self.tag.p.first.eq(time == 0),
             self.tag.p.last.eq(time + 1 == layer.extent.timesteps),
         ]
-        with m.If(self.tag.valid & self.tag.ready):
+        tagged, output = self.tag.valid & self.tag.ready, item.output + output_offset
+        if pairs:
+            other_tag = Signal()
+            output = output + Mux(other_tag, layer.output.pixel_pitch >> 1, 0)
+            m.d.comb += self.tag.p.second.eq(other_tag)
+            with m.If(tagged):
+                m.d.sync += other_tag.eq(paired & ~other_tag)
+            tagged = tagged & (~paired | other_tag)
+        with m.If(tagged):
             m.d.sync += started.eq(1)
 
         # Output address: the tile's words start at a whole or half word of the pixel.
-        output = item.output + output_offset
         tile_bits = item.tile * (lanes * 4)  # 4 bits a count
         counts = layer.fire.kind == FireKind.SPIKE
         if self.configuration.probabilistic:
@@ -200,6 +241,7 @@ class Walk(wiring.Component):
                 word_index.eq(0),
                 y.eq(chosen.y),
                 x.eq(chosen.x),
+                *([right.eq(chosen.x + reach_x)] if pairs else []),
                 line_address.eq(start_address),
                 tap_address.eq(start_address),
                 address.eq(start_address),
@@ -216,6 +258,7 @@ class Walk(wiring.Component):
                 word_index.eq(0),
                 y.eq(y + 1),
                 x.eq(chosen.x),
+                *([right.eq(chosen.x + reach_x)] if pairs else []),
                 line_address.eq(address_below),
                 tap_address.eq(address_below),
                 address.eq(address_below),
@@ -230,6 +273,7 @@ class Walk(wiring.Component):
                 kx.eq(kx + 1),
                 word_index.eq(0),
                 x.eq(x + 1),
+                *([right.eq(right + 1)] if pairs else []),
                 tap_address.eq(address_right),
                 address.eq(address_right),
                 tap_row.eq(row_right),
@@ -343,16 +387,23 @@ class Fetch(wiring.Component):
         useless = arrived.blank | (~word.any() & (arrived.mode != PassMode.MAXIMUM))
         # First what is in a word, a cycle later whether there are several counts in it.
         entry, found, kept = Signal(layout), Signal(layout), Signal()
+        # A word that goes to the lanes as a whole is one event, whatever is in it; no mark means no event.
+        found_marks = Mux(useless, 0, marks)
+        if self.configuration.pairs:
+            keeps, found_marks = self._pair(m, arrived, valid, word, useless, found, found_marks)
+            m.d.sync += [kept.eq(valid & keeps), dropped.eq(valid & ~keeps)]
+        else:
+            m.d.sync += [
+                found.word.eq(word),
+                kept.eq(valid & (~useless | arrived.last)),
+                dropped.eq(valid & useless & ~arrived.last),
+            ]
         m.d.sync += [
-            found.word.eq(word),
-            # A word that goes to the lanes as a whole is one event, whatever is in it; no mark means no event.
-            found.marks.eq(Mux(useless, 0, marks)),
+            found.marks.eq(found_marks),
             found.row.eq(arrived.row),
             found.slot.eq(arrived.slot),
             found.sub.eq(arrived.sub),
             found.last.eq(arrived.last),
-            kept.eq(valid & (~useless | arrived.last)),
-            dropped.eq(valid & useless & ~arrived.last),
             self.read_word.eq(valid & ~arrived.blank),
             self.zero_word.eq(valid & ~arrived.blank & useless),
         ]
@@ -368,3 +419,26 @@ class Fetch(wiring.Component):
         ]
         m.d.sync += credits.eq(credits - known.w_en + dropped + taken)
         return m
+
+    def _pair(
+        self, m: Module, arrived: Any, valid: Signal, word: Signal, useless: Any, found: Any, marks: Any
+    ) -> tuple[Any, Any]:
+        """Put the words of a pair side by side; return whether there is something to keep, and the marks of both.
+
+        The first word waits in `found` for the second one, whose mark `end` it has not got; its credit comes back when
+        it has come.
+        """
+        begins = Signal(init=1)  # what came before belongs to something else
+        something = Signal()  # there was a count in it
+        broadcast = arrived.mode == PassMode.BROADCAST
+        any_count = ~useless | (something & ~begins)
+        all_marks = Mux(valid, marks | Mux(begins, 0, found.marks), found.marks)
+        with m.If(valid):
+            m.d.sync += [begins.eq(arrived.end), something.eq(any_count), found.second.eq(arrived.second & ~broadcast)]
+            with m.If(arrived.second & broadcast):
+                m.d.sync += found.other.eq(word)
+                with m.If(begins):
+                    m.d.sync += found.word.eq(0)
+            with m.Else():
+                m.d.sync += [found.word.eq(word), found.other.eq(0)]
+        return arrived.end & (any_count | arrived.last), all_marks

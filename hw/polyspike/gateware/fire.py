@@ -183,6 +183,7 @@ class Fire(wiring.Component):
                 "first": 1,
                 "last": 1,
             }
+            | ({"second": 1} if configuration.pairs else {})
         )
         depth = 4 + configuration.count_bits + 2
         carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
@@ -215,6 +216,8 @@ class Fire(wiring.Component):
                 carry[0].first.eq(tag.first),
                 carry[0].last.eq(tag.last),
             ]
+            if configuration.pairs:
+                m.d.sync += carry[0].second.eq(tag.second)
             for stage in range(1, depth):
                 m.d.sync += carry[stage].eq(carry[stage - 1])
 
@@ -333,12 +336,13 @@ class Fire(wiring.Component):
             ),
         ]
 
-        # What a lane keeps from one timestep to the next.
+        # What a lane keeps from one timestep to the next, for each position of a pair.
         kept = data.StructLayout({"rest": signed(bits), "emitted": layouts.EMITTED_BITS})
-        keep = memory.Memory(shape=kept, depth=1 << group_bits, init=[])
+        keep = memory.Memory(shape=kept, depth=1 << group_bits + configuration.pairs, init=[])
         m.submodules[f"keep{lane}"] = keep
         keep_write, keep_read = keep.write_port(), keep.read_port()
-        m.d.comb += [keep_read.addr.eq(group), keep_read.en.eq(move)]
+        before = Cat(group, tag.second) if configuration.pairs else group
+        m.d.comb += [keep_read.addr.eq(before), keep_read.en.eq(move)]
 
         # Stage 0 beside the memories' outputs, 1 beside what was read, 2 with bias, 3 the membrane.
         membrane = signed(bits)
@@ -389,7 +393,7 @@ class Fire(wiring.Component):
                 m.d.sync += emitted[stage].eq(emitted[stage - 1])
         out = carry[-1]
         m.d.comb += [
-            keep_write.addr.eq(out.group),
+            keep_write.addr.eq(Cat(out.group, out.second) if configuration.pairs else out.group),
             keep_write.en.eq(move & out.valid),
             keep_write.data.rest.eq(threshold.o.rest),
             keep_write.data.emitted.eq(emitted[-1] + threshold.o.count),

@@ -34,8 +34,8 @@ def several(marks: Any) -> Any:
 class Gather(wiring.Component):
     """Turn each fetched word into events, one for each nonzero count; zero counts cost nothing.
 
-    A broadcast word gives an event a nonzero count; a word for elementwise, maximum or raw use gives one. The next word
-    follows without a gap. A last word without anything in it gives one event that adds nothing.
+    A broadcast word gives an event a nonzero count, a pair of them one where either count is not zero; a word for
+    elementwise, maximum or raw use gives one. The next word follows without a gap. A last word without anything in it gives one event that adds nothing.
 
     Rate: one event a cycle. Latency: 3 cycles from a word to its first event.
 
@@ -72,6 +72,7 @@ class Gather(wiring.Component):
                     "add": 1,
                     "last": 1,
                 }
+                | ({"other": WORD_BITS, "second": 1} if self.configuration.pairs else {})
             )
         )
         chosen_valid, place = Signal(), Signal()
@@ -93,6 +94,12 @@ class Gather(wiring.Component):
         m.d.comb += count.eq(
             Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
         )
+        if self.configuration.pairs:
+            other = Array(chosen.other.word_select(position, 4) for position in range(16))[chosen.index]
+            m.d.comb += [
+                events.i.p.other.eq(decode_count(other, weights.positive, 4)),
+                events.i.p.second.eq(chosen.second),
+            ]
 
         # First the place of a count in its word, then the count. All of it goes on by a register, whatever is in it.
         m.d.comb += [
@@ -118,6 +125,8 @@ class Gather(wiring.Component):
                 chosen.add.eq(current.marks != 0),
                 chosen.last.eq(current.last & finished),
             ]
+            if self.configuration.pairs:
+                m.d.sync += [chosen.other.eq(current.other), chosen.second.eq(current.second)]
             with m.If(busy):
                 m.d.sync += [current.marks.eq(rest), finished.eq(~several(rest))]
         with m.If(self.fetched.ready):

@@ -29,8 +29,8 @@ from polyspike.spec.lfsr import WIDTH
 COORDINATE = signed(COORDINATE_BITS)
 #: Width of the count of spikes emitted so far for a position: 255 timesteps of up to 255 spikes.
 EMITTED_BITS = 16
-#: A decoded spike count.
-COUNT = signed(9)
+#: A decoded spike count, and one that had 4 bits.
+COUNT, NARROW_COUNT = signed(9), signed(5)
 #: Nonzero marks of the counts in a word.
 MARKS = 16
 
@@ -74,6 +74,8 @@ def descriptor(format: Format, configuration: Configuration) -> wiring.Signature
     }
     fields = {}
     for field in format.fields:
+        if (format, field.name) == (SHAPE, "pairs") and not configuration.pairs:
+            continue
         size = sizes.get((format, field.name))
         width = field.width if size is None else min(field.width, size(configuration))
         fields[field.name] = Out(Shape(width, field.signed))
@@ -162,16 +164,21 @@ def fetched(configuration: Configuration) -> data.StructLayout:
     """Return the layout of a fetched spike word on its way to the gather.
 
     `marks` has a bit for each nonzero count, `several` says that more than one is set; `sub` tells which lanes an
-    elementwise or raw word is for; `last` ends the sum of a position and timestep.
+    elementwise or raw word is for; `last` ends the sum of a position and timestep. Of a pair, `other` is the word of
+    the second position, or `second` says that an elementwise word is that position's.
     """
     return data.StructLayout(
         {"word": WORD_BITS, "marks": MARKS, "several": 1, "row": row_bits(configuration)}
         | {"slot": 1, "sub": 3, "last": 1}
+        | ({"other": WORD_BITS, "second": 1} if configuration.pairs else {})
     )
 
 
 def event(configuration: Configuration) -> data.StructLayout:
-    """Return the layout of one addition: row and count for all lanes, or a word whose counts go to lanes one by one."""
+    """Return the layout of one addition: row and count for all lanes, or a word whose counts go to lanes one by one.
+
+    Of a pair, `other` is the count of the second position, or `second` says that the word is that position's.
+    """
     return data.StructLayout(
         {
             "row": row_bits(configuration),
@@ -182,11 +189,12 @@ def event(configuration: Configuration) -> data.StructLayout:
             "add": 1,
             "last": 1,
         }
+        | ({"other": NARROW_COUNT, "second": 1} if configuration.pairs else {})
     )
 
 
 def tag(configuration: Configuration) -> data.StructLayout:
-    """Return the layout of what the fire unit needs to know of a sum."""
+    """Return the layout of what the fire unit needs to know of a sum; `second` is that of a pair's second position."""
     return data.StructLayout(
         {
             "output": address_bits(configuration),
@@ -195,6 +203,7 @@ def tag(configuration: Configuration) -> data.StructLayout:
             "first": 1,
             "last": 1,
         }
+        | ({"second": 1} if configuration.pairs else {})
     )
 
 

@@ -28,26 +28,31 @@ class Multiplier(wiring.Component):
     Members
     -------
     enable : ``In(1)``, moves the pipeline
-    a : ``In(signed(16))``; b : ``In(signed(8))``
-    p : ``Out(signed(24))``, the product
+    a : ``In(signed(a_bits))``; b : ``In(signed(b_bits))``
+    p : ``Out(signed(a_bits + b_bits))``, the product
 
     Parameters
     ----------
+    a_bits, b_bits
+        Bits of the factors, at most 18.
     fabric
-        Make it of look-up tables, where a device has more of those than of multipliers.
+        Make it of look-up tables, where a device has more of those than of multipliers: 16 bits by 8.
     """
 
     #: Enabled cycles from the factors to their product.
     LATENCY = 3
 
-    enable: In(1)
-    a: In(signed(16))
-    b: In(signed(8))
-    p: Out(signed(24))
-
-    def __init__(self, *, fabric: bool = False) -> None:
-        self.fabric = fabric
-        super().__init__()
+    def __init__(self, a_bits: int = 16, b_bits: int = 8, *, fabric: bool = False) -> None:
+        assert max(a_bits, b_bits) <= 18 and (not fabric or (a_bits, b_bits) == (16, 8))
+        self.a_bits, self.b_bits, self.fabric = a_bits, b_bits, fabric
+        super().__init__(
+            {
+                "enable": In(1),
+                "a": In(signed(a_bits)),
+                "b": In(signed(b_bits)),
+                "p": Out(signed(a_bits + b_bits)),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         """Build the block."""
@@ -55,7 +60,7 @@ class Multiplier(wiring.Component):
         if family(platform) == "ecp5" and not self.fabric:
             m.submodules.multiplier = self._mult18x18d()
             return m
-        a, b = Signal(signed(16)), Signal(signed(8))
+        a, b = Signal(signed(self.a_bits)), Signal(signed(self.b_bits))
         with m.If(self.enable):
             m.d.sync += [a.eq(self.a), b.eq(self.b)]
         if self.fabric:
@@ -69,7 +74,7 @@ class Multiplier(wiring.Component):
                     self.p.eq(halves[0] + (halves[1] << 4)),
                 ]
         else:
-            inside = Signal(signed(24))
+            inside = Signal(signed(self.a_bits + self.b_bits))
             with m.If(self.enable):
                 m.d.sync += [inside.eq(a * b), self.p.eq(inside)]
         return m

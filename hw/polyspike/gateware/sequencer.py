@@ -94,7 +94,7 @@ class Sequencer(wiring.Component):
         def load(format: Format, register: Any) -> list[Any]:
             """Return the assignments that take a register's fields from the instruction."""
             fields = data.View(layouts.instruction(format), word[: layouts.instruction(format).size])
-            return [getattr(register, field.name).eq(fields[field.name]) for field in format.fields]
+            return [getattr(register, name).eq(fields[name]) for name in register.signature.members]
 
         passes = layouts.passes(self.layer)
         opcode = word[:OPCODE_BITS]

@@ -86,7 +86,7 @@ def export(configuration: Configuration, bus: str, clock_hz: int = 0) -> dict[st
 
     from . import reference
 
-    name = f"polyspike_{configuration.name}_{bus}"
+    name = f"polyspike_{configuration.name.replace('-', '_')}_{bus}"
     text = verilog(_component(configuration, bus, clock_hz), name, joint="_")
     head = (
         f"// polyspike accelerator, configuration {configuration.name} (digest {configuration.digest}), bus {bus}.\n"
