@@ -124,7 +124,7 @@ def counted(machine, instructions):
         ([STRIDED | {"stride_x": 5, "pad_x": 1}], {"size": (2, 2), "position_log2": 2}),
         ([OWN | {"kernel_w": 2, "shift": 3, "pad_x": 1}], {"size": (3, 6)}),
         ([CONV, OWN | {"shift": 2}], {"fire": SPIKE | {"rectified": 1}, "output": {"time_pitch": 128}}),
-        ([CONV, STRIDED | {"stride_y": 1, "stride_x": 1}], {"fire": {"kind": FireKind.RAW}, "output": {"time_pitch": 128}}),
+        ([CONV, STRIDED | {"stride_x": 1}], {"fire": {"kind": FireKind.RAW}, "size": (2, 4), "timesteps": 1}),
         ([CONV, {"time_pitch": 0, "shared": 1, "kernel_h": 2}], {"timesteps": 2}),
     ],
 )  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_pair_shares_an_event_where_either_count_is_nonzero():
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"wide": 1}, {}, "8-bit counts"),
+        ({"wide": 1}, {}, "a source of 8-bit counts"),
         ({"shift": 2}, {}, "a shift of 2"),
         ({"mode": PassMode.RAW}, {}, "a RAW pass"),
         ({"mode": PassMode.MAXIMUM}, {}, "a MAXIMUM pass"),
