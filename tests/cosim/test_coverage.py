@@ -47,7 +47,7 @@ def layer(**changes: int) -> list[int]:
         "pad_y": 0,
         "pad_x": 0,
     }
-    shape = {"height": 3, "width": 4, "timesteps": 3, "tiles": 2, "position_log2": 1, "passes": 1}
+    shape = {"height": 3, "width": 4, "timesteps": 3, "tiles": 2, "position_log2": 1, "passes": 1, "pairs": 0}
     fire = {"kind": FireKind.SPIKE, "params": 0, "wide": 0, "n_neg": 0, "n_pos": 15, "rectified": 1}
     for fields in (weights, window, shape, fire):
         fields |= {

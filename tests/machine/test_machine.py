@@ -34,7 +34,7 @@ WEIGHTS_DEFAULTS = {
     "positive": 15, "shift": 0,
 }  # fmt: skip
 OUTPUT_DEFAULTS = {"base": 512, "row_pitch": 64, "pixel_pitch": 16, "time_pitch": 256}
-SHAPE_DEFAULTS = {"height": 1, "width": 1, "timesteps": 1, "tiles": 1, "position_log2": 0, "passes": 1}
+SHAPE_DEFAULTS = {"height": 1, "width": 1, "timesteps": 1, "tiles": 1, "position_log2": 0, "passes": 1, "pairs": 0}
 FIRE_DEFAULTS = {"kind": FireKind.MEMBRANE, "params": 0, "wide": 0, "n_neg": 0, "n_pos": 15, "rectified": 0}
 
 

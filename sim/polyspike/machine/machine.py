@@ -97,6 +97,8 @@ class Machine:
         self._states: Integers = np.zeros(0, np.int64)
         self._single: dict[str, Descriptor] = {}
         self._slots: list[dict[str, Descriptor]] = [{} for _ in range(PASS_SLOTS)]
+        #: Positions that a column works on at a time, 1 or 2.
+        self._together = 1
 
     # Host accesses
 
@@ -232,17 +234,23 @@ class Machine:
         groups = c.columns // position_count
         if groups == 0:
             raise DeviceError(f"position_log2 = {shape['position_log2']} is too large for {c.columns} columns")
+        self._together = 1 << shape["pairs"]
+        if shape["pairs"]:
+            self._check_pairs()
         self._read_from = np.zeros(c.spike_depth, bool)
         self._written = np.zeros(c.spike_depth, bool)
         before = [column.events for column in self.columns]
         pending: list[Store] = []
+        # Pairs, where it works on pairs; `width` counts positions.
         positions = np.arange(shape["height"] * shape["width"])
+        width = shape["width"] * self._together
         if c.probabilistic and self._single[FIRE.name]["kind"] == FireKind.PROBABILISTIC:
             self._states = self._walk_states(len(positions))
         for column in range(c.columns):
             group, member = divmod(column, position_count)
             taken = positions[member::position_count]
-            y, x = taken // shape["width"], taken % shape["width"]
+            each = (taken[:, None] * self._together + np.arange(self._together)).reshape(-1)
+            y, x = each // width, each % width
             if len(taken) == 0:
                 continue
             for round_ in range(-(-shape["tiles"] // groups)):
@@ -256,6 +264,30 @@ class Machine:
             at = int(np.flatnonzero(self._read_from & self._written)[0])
             raise DeviceError(f"a RUN reads and writes spike word {at}; in which order is not defined")
         self.cycles += max(column.events - events for column, events in zip(self.columns, before, strict=True))
+
+    def _check_pairs(self) -> None:
+        """Refuse a RUN that cannot work on pairs of positions."""
+        c, fire, pitch = self.configuration, self._single[FIRE.name], self._single[OUTPUT.name]["pixel_pitch"]
+        if not c.pairs:
+            raise DeviceError(f"configuration {c.name!r} has no pairs of positions")
+
+        def need(condition: bool, what: str) -> None:
+            if not condition:
+                raise DeviceError(f"a RUN in pairs of positions has {what}")
+
+        need(fire["kind"] != FireKind.PROBABILISTIC, "probabilistic neurons")
+        need(pitch % 2 == 0, f"an output pixel_pitch of {pitch}, which is odd")
+        need(pitch < c.spike_depth, f"an output pixel_pitch of {pitch}, as much as the spike memory")
+        for slot in range(self._single[SHAPE.name]["passes"]):
+            source, window, weights = (self._slots[slot][each.name] for each in (SOURCE, WINDOW, WEIGHTS))
+            mode, stride = PassMode(weights["mode"]), window["stride_x"]
+            need(mode in (PassMode.BROADCAST, PassMode.ELEMENTWISE), f"a {mode.name} pass")
+            need(not weights["wide"], "a source of 8-bit counts")
+            need(mode is not PassMode.BROADCAST or weights["shift"] <= 1, f"a shift of {weights['shift']}")
+            need(stride % 2 == 0, f"a stride_x of {stride}, which is odd")
+            need(2 * window["width"] >= stride, f"a source of {window['width']} pixels and a stride_x of {stride}")
+            step = stride * source["pixel_pitch"]
+            need(step < c.spike_depth, f"{step} words from pair to pair, as many as the spike memory")
 
     def _tile(self, column: int, round_: int, tile: int, y: Integers, x: Integers, pending: list[Store]) -> None:
         """Compute one output tile at the positions of one column."""
@@ -321,7 +353,7 @@ class Machine:
         total = np.zeros((len(y), c.lanes), np.int64)
         for slot in range(self._single[SHAPE.name]["passes"]):
             source, window, weights = (self._slots[slot][each.name] for each in (SOURCE, WINDOW, WEIGHTS))
-            mode = PassMode(weights["mode"])
+            mode, stride_x = PassMode(weights["mode"]), window["stride_x"] // self._together
             if mode is PassMode.MAXIMUM:
                 total += _LOWEST
             touched = np.zeros(len(y), bool)
@@ -337,7 +369,7 @@ class Machine:
             for ky in range(window["kernel_h"]):
                 for kx in range(window["kernel_w"]):
                     iy = y * window["stride_y"] - window["pad_y"] + ky
-                    ix = x * window["stride_x"] - window["pad_x"] + kx
+                    ix = x * stride_x - window["pad_x"] + kx
                     inside = (iy >= 0) & (iy < window["height"]) & (ix >= 0) & (ix < window["width"])
                     touched |= inside
                     tap = 0 if weights["shared"] else ky * window["kernel_w"] + kx
@@ -346,14 +378,14 @@ class Machine:
                             source["origin"]
                             + t * source["time_pitch"]
                             + (y * window["stride_y"] + ky) * source["row_pitch"]
-                            + (x * window["stride_x"] + kx) * source["pixel_pitch"]
+                            + (x * stride_x + kx) * source["pixel_pitch"]
                             + w
                             + tile_offset
                         )
                         address = address[inside] & _ADDRESS_MASK & (c.spike_depth - 1)
                         row = weights["base"] + round_ * weights["tile_step"] + tap * row_tap + w * row_word
                         total[inside] = self._check(
-                            self._accumulate(column, mode, weights, total[inside], address, row, w, tile)
+                            self._accumulate(column, mode, weights, total[inside], address, inside, row, w, tile)
                         )
             if mode is PassMode.MAXIMUM:
                 total[~touched] = 0
@@ -366,11 +398,15 @@ class Machine:
         weights: Descriptor,
         total: Integers,
         address: Integers,
+        inside: NDArray[np.bool_],
         row: int,
         w: int,
         tile: int,
     ) -> Integers:
-        """Add one spike word a position to sums, int64 [positions, lanes], and return the new sums."""
+        """Add one spike word a position to sums, int64 [positions, lanes], and return the new sums.
+
+        The positions are those of a column that are `inside` the source.
+        """
         c = self.configuration
         words = self.spikes[address]
         self._read_from[address] = True
@@ -388,7 +424,10 @@ class Machine:
         codes = _split(words, bits)
         counts = np.where(codes > weights["positive"], codes - (1 << bits), codes)
         if mode is PassMode.BROADCAST:
-            counters.events += int(np.count_nonzero(counts))
+            # Positions that are worked on together share an event.
+            nonzero = np.zeros((len(inside), counts.shape[1]), bool)
+            nonzero[inside] = counts != 0
+            counters.events += int(nonzero.reshape(-1, self._together, counts.shape[1]).any(1).sum())
             rows = (row + np.arange(counts.shape[1])) & _ADDRESS_MASK & (c.weight_depth - 1)
             products: Integers = counts @ self.weights[column, rows].astype(np.int64)
             return total + (products << weights["shift"])
@@ -417,7 +456,8 @@ class Machine:
 
     def _output(self, y: Integers, x: Integers, t: int, offset: Integers) -> Integers:
         output = self._single[OUTPUT.name]
-        address = output["base"] + t * output["time_pitch"] + y * output["row_pitch"] + x * output["pixel_pitch"]
+        pixel_pitch = output["pixel_pitch"] // self._together
+        address = output["base"] + t * output["time_pitch"] + y * output["row_pitch"] + x * pixel_pitch
         return (address[:, None] + offset) & _ADDRESS_MASK & (self.configuration.spike_depth - 1)
 
     def _store_counts(

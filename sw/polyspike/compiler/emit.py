@@ -269,6 +269,7 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
             tiles=task.tile_count,
             position_log2=placement.position_log2,
             passes=task.passes,
+            pairs=0,
         )
     )
     spiking = task.kind is FireKind.SPIKE
