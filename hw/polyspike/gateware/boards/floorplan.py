@@ -9,7 +9,7 @@ copies of the spike memory lie in the middle, each beside the columns that read 
 from collections.abc import Iterator
 
 from polyspike.spec import Configuration
-from polyspike.spec.configuration import LARGE
+from polyspike.spec.configuration import LARGE, LARGE_PAIRS
 
 #: Both block RAMs and multipliers come in blocks of four, side by side; here is where these begin. (From nextpnr.)
 _BLOCKS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
@@ -54,11 +54,11 @@ def _sites() -> Iterator[tuple[str, str]]:
 
 
 def floorplan(configuration: Configuration) -> str:
-    """Return Yosys commands that give the cells of a netlist their sites on an ECP5-85: none but for `large`.
+    """Return Yosys commands that give the cells of a netlist their sites on an ECP5-85: for `large`, also with pairs.
 
     They end with an error where a cell is missing.
     """
-    if configuration.digest != LARGE.digest:
+    if configuration.digest not in (LARGE.digest, LARGE_PAIRS.digest):
         return ""
     commands = []
     for cell, site in _sites():
