@@ -6,9 +6,23 @@ import re
 
 import pytest
 
-from polyspike.spec import LARGE, NAMED, SMALL, TINY, Configuration, ConfigurationError, for_neuron, memory, named
+from polyspike.spec import (
+    LARGE,
+    LARGE_PAIRS,
+    NAMED,
+    SMALL,
+    TINY,
+    Configuration,
+    ConfigurationError,
+    for_neuron,
+    memory,
+    named,
+)
 from polyspike.spec.configuration import FEATURES
 from polyspike.spec.memory import Space
+
+#: Fields that are not mentioned where they are 0.
+OPTIONAL = ("pairs", *FEATURES)
 
 POWER = "a power of two from 64 to 65536"
 INTEGER = "an integer"
@@ -49,6 +63,7 @@ INTEGER = "an integer"
         ("fabric_lanes", -1, "from 0 to 16, the lanes of a column"),
         ("fabric_lanes", 17, "from 0 to 16, the lanes of a column"),
         ("unpacker", 2, "0 or 1"),
+        ("pairs", 2, "0 or 1"),
         ("columns", 8.0, INTEGER),
         ("lanes", "16", INTEGER),
         ("fire_width", True, INTEGER),
@@ -79,6 +94,7 @@ def test_a_broken_invariant_names_field_value_and_range(field: str, value: objec
         ("rx_bytes", (2048, 65536)),
         ("fabric_lanes", (0, 16)),
         ("unpacker", (0, 1)),
+        ("pairs", (0, 1)),
         ("negative_threshold", (0, 1)),
         ("probabilistic", (0, 1)),
     ],
@@ -102,6 +118,13 @@ def test_no_more_read_ports_than_columns() -> None:
         LARGE.replace(columns=1)
 
 
+def test_pairs_need_columns_whose_lanes_all_have_multipliers() -> None:
+    for without in (TINY, SMALL):
+        with pytest.raises(ConfigurationError, match="pairs = 1, but it must be 0 where columns are compact or have"):
+            without.replace(pairs=1)
+    assert TINY.replace(compact=0, pairs=1).pairs == SMALL.replace(fabric_lanes=0, pairs=1).pairs == 1
+
+
 def test_replace_changes_a_copy() -> None:
     changed = TINY.replace(name="other", weight_depth=64)
     assert (changed.name, changed.weight_depth, changed.spike_depth) == ("other", 64, TINY.spike_depth)
@@ -116,7 +139,7 @@ def test_unknown_and_missing_fields_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown configuration field 'cores'; known are name, columns"):
         Configuration.from_dict({**TINY.to_dict(), "cores": 4})
     for field in dataclasses.fields(Configuration):
-        if field.name in FEATURES:
+        if field.name in OPTIONAL:
             continue
         fields = TINY.to_dict()
         del fields[field.name]
@@ -146,6 +169,7 @@ OTHER = {
     "rx_bytes": 8192,
     "fabric_lanes": 3,
     "unpacker": 0,
+    "pairs": 1,
     "negative_threshold": 1,
     "probabilistic": 1,
 }
@@ -166,10 +190,11 @@ def test_the_digest_names_the_hardware_and_nothing_else(monkeypatch: pytest.Monk
 
 
 def test_configurations_are_found_by_name() -> None:
-    assert {"tiny": TINY, "small": SMALL, "large": LARGE} == NAMED
-    assert [named(name) for name in NAMED] == [TINY, SMALL, LARGE]
-    assert len({configuration.digest for configuration in NAMED.values()}) == 3
-    with pytest.raises(ConfigurationError, match="unknown configuration 'huge'; there are tiny, small, large"):
+    assert {"tiny": TINY, "small": SMALL, "large": LARGE, "large-pairs": LARGE_PAIRS} == NAMED
+    assert [named(name) for name in NAMED] == [TINY, SMALL, LARGE, LARGE_PAIRS]
+    assert len({configuration.digest for configuration in NAMED.values()}) == 4
+    message = "unknown configuration 'huge'; there are tiny, small, large, large-pairs"
+    with pytest.raises(ConfigurationError, match=message):
         named("huge")
 
 
@@ -188,9 +213,9 @@ def test_sizes_follow_from_the_fields() -> None:
     }
 
 
-def test_a_feature_that_is_not_there_is_not_mentioned() -> None:
+def test_what_is_not_there_is_not_mentioned() -> None:
     """So that hardware without it stays what it was, with its digest, when features are added."""
-    for field in FEATURES:
+    for field in OPTIONAL:
         assert field not in LARGE.to_dict()
         there = LARGE.replace(**{field: 1})
         assert there.to_dict() == {**LARGE.to_dict(), field: 1}

@@ -88,7 +88,9 @@ def test_values_outside_a_field_are_refused(format: Format) -> None:
 
 
 def test_all_fields_must_be_given() -> None:
-    with pytest.raises(TypeError, match="SHAPE takes height, width, timesteps, tiles, position_log2, passes, not"):
+    with pytest.raises(
+        TypeError, match="SHAPE takes height, width, timesteps, tiles, position_log2, passes, pairs, not"
+    ):
         make(SHAPE, height=1)
     with pytest.raises(TypeError, match="RUN takes"):
         make(RUN, count=1)

@@ -79,6 +79,11 @@ def aimed_network(seed: int, aim: Aim) -> Network:
     return _sound(lambda largest: _Aimed(np.random.default_rng(seed), f"aimed{seed}", 8, largest).build_aimed(aim))
 
 
+def paired_network(seed: int) -> Network:
+    """Return the random network of a seed most of whose layers can work on pairs of positions."""
+    return _sound(lambda largest: _Paired(np.random.default_rng([seed, 4]), f"paired{seed}", 4, largest).build())
+
+
 def with_negative_thresholds(network: Network, seed: int) -> Network:
     """Return a network some of whose neurons have a negative threshold of their own, most of them about their theta."""
     rng = np.random.default_rng([seed, 2])
@@ -326,6 +331,21 @@ class _Builder:
         shape = (channels, *synapse.output_size(height, width))
         bias = np.rint(self.rng.normal(0, 0.3, channels) * self.spread([synapse])).astype(np.int32)
         self.nodes.append(Layer("output", shape, (synapse,), bias, None, np.full(channels, _ONE)))
+
+
+class _Paired(_Builder):
+    """Builds maps of 4-bit counts that are an even number of pixels wide, except where it pools maxima."""
+
+    def input(self) -> None:
+        shape = (self.pick(1, 2, 3, 9, 20), self.pick(2, 3, 5, 6), self.pick(2, 4, 6, 8))
+        counts, channels = CountRange(0, 15, 4), shape[0]
+        self.remember(Input("input", shape, counts, 1 / 15, (0.0,) * channels, (1.0,) * channels, shape), counts)
+
+    def window(self, source: Node) -> tuple[_Pair, _Pair, _Pair]:
+        while True:
+            window, stride, padding = super().window(source)
+            if ((source.shape[2] + 2 * padding[1] - window[1]) // stride[1] + 1) % 2 == 0:
+                return window, stride, padding
 
 
 class _Aimed(_Builder):

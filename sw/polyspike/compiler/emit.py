@@ -25,7 +25,7 @@ from polyspike.spec.instructions import (
 from polyspike.spec.memory import Space
 
 from .lowering import Lowering, Task
-from .mapping import Density, choose, launch_cycles
+from .mapping import Density, choose, fastest
 from .program import Block, Box, Run, Segment, Step, Write
 from .schedule import Item, Launch, instruction_count
 from .words import pack_params, pack_weight_rows
@@ -53,6 +53,9 @@ class Part:
     rows: int
     #: whether it adds up the parts of a divided window
     divided: bool
+    #: its RUNs, and those of them that work on pairs of positions
+    runs: int
+    paired: int
 
 
 def pack(lowering: Lowering, items: Iterable[Item]) -> list[list[Item]]:
@@ -101,7 +104,9 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
             if not isinstance(step, Launch):
                 steps.append(step)
                 continue
-            code = _instructions(lowering, step, placements[step.task])
+            placement = placements[step.task]
+            pairs = fastest(lowering, step, placement.position_log2, density)[1]
+            code = _instructions(lowering, step, placement, pairs)
             words = tuple(encode(each) for each in code)
             if words not in known:
                 known[words] = len(instructions)
@@ -120,15 +125,17 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
     parts = []
     for task, position_log2 in chosen.items():
         mine = [launch for launch in launches if launch.task is task]
-        cycles = sum(launch_cycles(lowering, launch, position_log2, density) for launch in mine)
+        costs = [fastest(lowering, launch, position_log2, density) for launch in mine]
         parts.append(
             Part(
                 lowering.owner(task.node.name),
                 position_log2,
                 task.tile_count,
-                cycles,
+                sum(cycles for cycles, _ in costs),
                 lowering.task_rows(task, position_log2),
                 task.sums is not None and any(launch.sums_window != (1, 1) for launch in mine),
+                len(mine),
+                sum(pairs for _, pairs in costs),
             )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts
@@ -177,8 +184,9 @@ def _pitches(box: Box) -> tuple[int, int, int]:
     return words, pixels * words, rows * pixels * words
 
 
-def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> list[Instruction]:
+def _instructions(lowering: Lowering, launch: Launch, placement: Placement, pairs: bool) -> list[Instruction]:
     task = launch.task
+    together = 2 if pairs else 1
     code: list[Instruction] = []
     height, width = (stop - start for start, stop in (launch.rows, launch.pixels))
     if task.sums is not None:
@@ -240,7 +248,7 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
                 kernel_h=term.kernel[0],
                 kernel_w=term.kernel[1],
                 stride_y=stride_y,
-                stride_x=stride_x,
+                stride_x=together * stride_x,
                 pad_y=pad_y,
                 pad_x=pad_x,
             ),
@@ -259,17 +267,17 @@ def _instructions(lowering: Lowering, launch: Launch, placement: Placement) -> l
         ]
     pixel, row, time = _pitches(launch.output)
     base = launch.output.address + launch.offset
-    code.append(make(OUTPUT, base=base, row_pitch=row, pixel_pitch=pixel, time_pitch=time))
+    code.append(make(OUTPUT, base=base, row_pitch=row, pixel_pitch=together * pixel, time_pitch=time))
     code.append(
         make(
             SHAPE,
             height=height,
-            width=width,
+            width=width // together,
             timesteps=launch.time[1] - launch.time[0],
             tiles=task.tile_count,
             position_log2=placement.position_log2,
             passes=task.passes,
-            pairs=0,
+            pairs=int(pairs),
         )
     )
     spiking = task.kind is FireKind.SPIKE

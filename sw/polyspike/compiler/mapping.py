@@ -1,4 +1,5 @@
-"""The cost model, and the choice it makes: do columns hold different tiles, or share one and divide its positions?
+"""The cost model, and the choices it makes: do columns hold different tiles, or share one and divide its positions? And
+do they work on positions one by one, or in pairs, where the configuration has them?
 
 Predicted cycles of one RUN with `G` groups of `P` columns::
 
@@ -12,6 +13,11 @@ position are served together, unless their words differ by tile. `fire` are the 
 timesteps until it has left the pipeline, because the next timestep needs its membrane), and `writes` the words that all
 columns together write. Density is the share of counts that are not zero: 0.5, or what was measured.
 
+In pairs, the formula counts pairs instead of positions. Either count of a pair makes an event for both: with density d,
+`1 - (1 - d)^2` of the channels at a tap that both positions have inside the map. Elementwise words are events of one
+position each, as ever. The walk names the words of both, but takes its other cycles only once; two tiles are fired one
+after the other, and the words of both written.
+
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
 cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
@@ -23,9 +29,9 @@ from collections.abc import Mapping, Sequence
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import FireKind, PassMode
 
-from .lowering import Lowering, Task
+from .lowering import Lowering, Span, Task
 from .program import INSTRUCTION_CYCLES
-from .schedule import Launch, instruction_count
+from .schedule import MAX_STRIDE, MAX_WORDS, Launch, instruction_count
 
 DEFAULT_DENSITY = 0.5
 
@@ -64,10 +70,54 @@ def density_of(density: Density, name: str) -> float:
     return density
 
 
-def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, density: Density) -> int:
-    """Return the predicted cycles of one RUN."""
+def can_pair(lowering: Lowering, launch: Launch) -> bool:
+    """Whether a RUN can work on pairs of positions: what `polyspike.spec.instructions` asks for is so."""
+    c, task = lowering.configuration, launch.task
+    output_pitch = 2 * launch.output.shape[3]
+    if not c.pairs or task.sums is not None or task.kind is FireKind.PROBABILISTIC:
+        return False
+    if (launch.pixels[1] - launch.pixels[0]) % 2 or output_pitch > MAX_WORDS or output_pitch >= c.spike_depth:
+        return False
+    for term, box in launch.placed_terms:
+        _, _, width, pitch = box.shape
+        stride = term.stride[1]
+        if lowering.maps[term.source].bits != 4 or term.synapse is None:
+            return False
+        if term.mode is PassMode.BROADCAST and term.synapse.shift > 1:
+            return False
+        if box.size == 0 or stride > width or 2 * stride > MAX_STRIDE or 2 * stride * pitch >= c.spike_depth:
+            return False
+    return True
+
+
+def fastest(lowering: Lowering, launch: Launch, position_log2: int, density: Density) -> tuple[int, bool]:
+    """Return the fewest predicted cycles of one RUN with some mapping, and whether that is in pairs of positions."""
+    options = (False, True) if can_pair(lowering, launch) else (False,)
+    return min((launch_cycles(lowering, launch, position_log2, density, pairs), pairs) for pairs in options)
+
+
+def _taps(outputs: Span, together: int, taps: Span, stride: int, padding: int, size: int) -> tuple[float, float, float]:
+    """Return averages over outputs, of which so many are worked on together, along one axis of a map of `size`.
+
+    They are pixels inside the map, taps of the window that are inside for at least one output, and taps before it.
+    """
+    pixels = inside = before = 0
+    for out in range(*outputs, together):
+        for tap in range(*taps):
+            places = [each * stride - padding + tap for each in range(out, out + together)]
+            count = sum(0 <= place < size for place in places)
+            pixels += count
+            inside += count > 0
+            before += places[-1] < 0
+    groups = (outputs[1] - outputs[0]) // together
+    return pixels / groups, inside / groups, before / groups
+
+
+def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, density: Density, pairs: bool) -> int:
+    """Return the predicted cycles of one RUN, of positions one by one or in pairs."""
     c = lowering.configuration
     task = launch.task
+    together = 2 if pairs else 1
     # Words of a position that all tiles read, and those that each tile has for itself.
     events = common = own = 0.0
     steps = launch.time[1] - launch.time[0]
@@ -79,31 +129,31 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         walk += PASS_CYCLES + TAP_CYCLES * taps + SUMS_CYCLES * own
     for term in task.terms:
         layout = lowering.maps[term.source]
-        # Rows and columns of the window, on average, that are inside the map, and that are before its first one.
-        within, before = [1.0, 1.0], [0.0, 0.0]
-        for axis, span, size in ((0, launch.rows, layout.height), (1, launch.pixels, layout.width)):
-            first, stop = (term.ky, term.kx)[axis]
-            places = [
-                out * term.stride[axis] - term.padding[axis] + k for out in range(*span) for k in range(first, stop)
-            ]
-            within[axis] = sum(0 <= place < size for place in places) / (span[1] - span[0])
-            before[axis] = sum(place < 0 for place in places) / (span[1] - span[0])
-        inside = within[0] * within[1]
+        (_, rows, above), (pixels, columns, left) = (
+            _taps(span, count, taps, term.stride[axis], term.padding[axis], size)
+            for axis, span, count, taps, size in (
+                (0, launch.rows, 1, term.ky, layout.height),
+                (1, launch.pixels, together, term.kx, layout.width),
+            )
+        )
+        inside = rows * pixels
         fetched = inside * lowering.term_words(term)
-        walk += PASS_CYCLES + TAP_CYCLES * inside + fetched + SKIP_CYCLES * (before[0] + within[0] * before[1])
+        walk += PASS_CYCLES + TAP_CYCLES * rows * columns + fetched + SKIP_CYCLES * (above + rows * left)
         if term.mode is PassMode.BROADCAST:
             common += fetched
             channels = lowering.network[term.source].shape[0]
             per_word = WORD_BITS // layout.bits
             counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
-            events += inside * counts * density_of(density, term.source)
+            share = density_of(density, term.source)
+            # Both positions of a pair have `pixels - columns` taps inside the map.
+            events += inside * counts * share - rows * (pixels - columns) * counts * share**2
         else:
             share = density_of(density, term.source) if term.mode is PassMode.ELEMENTWISE else 1.0
             events += inside * lowering.lanes * share if c.compact else fetched
             own += fetched
-    positions = 1 << position_log2
-    groups = c.columns // positions
-    members = min(positions, launch.positions)
+    positions = launch.positions // together
+    groups = c.columns >> position_log2
+    members = min(1 << position_log2, positions)
     busy = min(groups, task.tile_count) * members
     port = 1 + common * max(1.0, members / c.read_ports) + own * max(1.0, busy / c.read_ports)
     bits = 32 if task.kind in (FireKind.RAW, FireKind.MEMBRANE) else lowering.maps[task.node.name].bits
@@ -113,15 +163,15 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         each = COMPACT_FIRE_LATENCY + bits if task.kind is FireKind.SPIKE else COMPACT_VALUE_CYCLES
         fire = lowering.lanes * each
     else:
-        fire = lowering.lanes / c.fire_width + 1
+        fire = together * (lowering.lanes / c.fire_width + 1)
         if lowering.network.timesteps > 1:
             fire += FIRE_LATENCY + c.count_bits
     if task.kind is FireKind.PROBABILISTIC:
         draw = (lowering.lanes + 1) * DRAW_CYCLES + RANDOM_TIME_CYCLES
         begin = lowering.lanes + RANDOM_POSITION_CYCLES
         fire = max(fire, draw + begin / steps, members * DEAL_CYCLES / steps)
-    writes = busy * max(1.0, lowering.lanes * bits / WORD_BITS)
-    rounds = lowering.rounds(task, position_log2) * -(-launch.positions // positions)
+    writes = together * busy * max(1.0, lowering.lanes * bits / WORD_BITS)
+    rounds = lowering.rounds(task, position_log2) * -(-positions >> position_log2)
     overhead = OVERHEAD + COLUMN_OVERHEAD * c.columns
     return overhead + round(rounds * steps * max(events, walk, port, fire, writes))
 
@@ -135,7 +185,7 @@ def least_cycles(lowering: Lowering, launch: Launch, density: Density) -> int:
     rounds = lowering.rounds(task)
     options = range(lowering.configuration.columns.bit_length())
     free = [p for p in options if lowering.rounds(task, p) == rounds]
-    return INSTRUCTION_CYCLES * instruction_count(task) + min(launch_cycles(lowering, launch, p, density) for p in free)
+    return INSTRUCTION_CYCLES * instruction_count(task) + min(fastest(lowering, launch, p, density)[0] for p in free)
 
 
 def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> dict[Task, int]:
@@ -148,7 +198,7 @@ def choose(lowering: Lowering, launches: Sequence[Launch], density: Density) -> 
     options = range(c.columns.bit_length())
     costs: dict[Task, list[int]] = {}
     for launch in launches:
-        cycles = [launch_cycles(lowering, launch, p, density) for p in options]
+        cycles = [fastest(lowering, launch, p, density)[0] for p in options]
         known = costs.get(launch.task, [0] * len(options))
         costs[launch.task] = [a + b for a, b in zip(known, cycles, strict=True)]
     chosen = {

@@ -119,6 +119,9 @@ def _report(
     positions = 1 << parts[0].position_log2
     groups = min(lowering.configuration.columns // positions, parts[0].tiles)
     mapping = f"{positions} position{'s' * (positions > 1)} x {groups} tile{'s' * (groups > 1)}"
+    paired = sum(part.paired for part in parts)
+    if paired:
+        mapping += ", in pairs" if paired == sum(part.runs for part in parts) else ", partly in pairs"
     if any(part.divided for part in parts):
         mapping += ", window divided"
     elif len(parts) > 1:

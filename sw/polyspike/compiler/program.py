@@ -128,7 +128,8 @@ class LayerReport:
 
     layer: str
     #: e.g. "8 positions x 1 tile" : columns that divide positions, columns that hold different tiles;
-    #: whether the positions are parts of a window, and whether window rows were packed into the input's words
+    #: whether columns work on pairs of positions, whether the positions are parts of a window, and whether window rows
+    #: were packed into the input's words
     mapping: str
     #: cycles for one image at the assumed density
     cycles: int
