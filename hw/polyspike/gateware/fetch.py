@@ -17,7 +17,8 @@ from .gather import several
 def step_layout(configuration: Configuration) -> data.StructLayout:
     """Return the layout of one step of a `Walk`: a word to fetch, or, where `blank`, the end of a sum without one.
 
-    Of a pair, `second` says that the word is the second position's, `end` that no other one belongs to it.
+    Of a pair, `second` says that the word is the second position's, `end` that no other one belongs to it, and `again`
+    that the word of the first position is the one that came last, which was the second one's at the tap before.
     """
     return data.StructLayout(
         {
@@ -30,7 +31,7 @@ def step_layout(configuration: Configuration) -> data.StructLayout:
             "last": 1,
             "blank": 1,
         }
-        | ({"second": 1, "end": 1} if configuration.pairs else {})
+        | ({"second": 1, "end": 1, "again": 1} if configuration.pairs else {})
     )
 
 
@@ -38,7 +39,9 @@ class Walk(wiring.Component):
     """Walk over the timesteps, passes and window taps of a position, and name the spike words they touch.
 
     Taps outside the source are skipped, a whole row at a time. Of a pair of positions, a tap is visited for both at
-    once: each of its words for the first and then for the second one, if it is inside the source for both.
+    once: each of its words for the first and then for the second one, if it is inside the source for both. Where a pixel
+    is a word and a pair two neighbours, the first one's word was the second one's at the tap before, and is not fetched
+    again.
 
     Rate: one word a cycle within a tap. A tap inside the source costs two cycles more, in which the walk goes there and
     judges the place; a row above the source, or a tap left of it, costs three, those below and right of it none. A pass
@@ -137,9 +140,12 @@ class Walk(wiring.Component):
         # Where a tap is inside for both positions of a pair, the walk goes on in the second one's turn.
         on, word_address, last_sum = go, address, last_slot & last_step
         if pairs:
-            both = register("both", paired & ~beyond & (y >= 0) & (x >= 0) & (right < width))
+            neighbours = (window.stride_x == 2) & (weights.words == 1) & (weights.mode == PassMode.BROADCAST)
+            same = neighbours & (kx != 0)
+            within = paired & ~beyond & (y >= 0) & (x >= 0) & (right < width)
+            both, again = register("both", within & ~same), register("again", within & same)
             second = Signal()  # the second position's turn
-            second_only = register("second_only", paired & (x < 0))
+            second_only = register("second_only", paired & (x < 0) | within & same)
             is_second = Mux(both, second, second_only)
             reach, second_address = Signal(address_bits), Signal(address_bits)
             on = go & (~both | second)
@@ -154,6 +160,7 @@ class Walk(wiring.Component):
             m.d.comb += [
                 step.p.second.eq(is_second),
                 step.p.end.eq(~both | second | (weights.mode != PassMode.BROADCAST)),
+                step.p.again.eq(again),
             ]
         # With 8 lanes, two tiles share a word of 16 counts.
         whole_tile = elementwise & ~weights.wide if lanes < 16 else 0
@@ -429,15 +436,19 @@ class Fetch(wiring.Component):
         it has come.
         """
         begins = Signal(init=1)  # what came before belongs to something else
-        something = Signal()  # there was a count in it
+        last_marks, last_useless = Signal(layouts.MARKS), Signal()  # of the word before this one
         broadcast = arrived.mode == PassMode.BROADCAST
-        any_count = ~useless | (something & ~begins)
-        all_marks = Mux(valid, marks | Mux(begins, 0, found.marks), found.marks)
+        belongs = arrived.again | ~begins
+        any_count = ~useless | (belongs & ~last_useless)
+        all_marks = marks | Mux(belongs, last_marks, 0)
         with m.If(valid):
-            m.d.sync += [begins.eq(arrived.end), something.eq(any_count), found.second.eq(arrived.second & ~broadcast)]
+            m.d.sync += [begins.eq(arrived.end), found.second.eq(arrived.second & ~broadcast)]
+            m.d.sync += [last_marks.eq(marks), last_useless.eq(useless)]
             with m.If(arrived.second & broadcast):
                 m.d.sync += found.other.eq(word)
-                with m.If(begins):
+                with m.If(arrived.again):
+                    m.d.sync += found.word.eq(found.other)
+                with m.Elif(begins):
                     m.d.sync += found.word.eq(0)
             with m.Else():
                 m.d.sync += [found.word.eq(word), found.other.eq(0)]
