@@ -53,6 +53,12 @@ def check_block(program, instructions, block, memory):
         name = instruction.format.name
         (slots[instruction.values["slot"]] if "slot" in instruction.values else single)[name] = instruction.values
     shape, fire, output = single["SHAPE"], single["FIRE"], single["OUTPUT"]
+    if shape["pairs"]:
+        # The same as a RUN of single positions.
+        shape = {**shape, "width": 2 * shape["width"]}
+        output = {**output, "pixel_pitch": exact_half(output["pixel_pitch"])}
+        for slot in slots[: shape["passes"]]:
+            slot["WINDOW"] = {**slot["WINDOW"], "stride_x": exact_half(slot["WINDOW"]["stride_x"])}
     for slot in range(shape["passes"]):
         raw = slots[slot]["WEIGHTS"]["mode"] == PassMode.RAW
         wanted = {f"{node.name} (sums)"} if raw else sources | {f"{node.name} (rows)"}
@@ -77,6 +83,11 @@ def check_block(program, instructions, block, memory):
             if found != tag and not is_part(found, node.name):
                 raise ClashError(f"{node.name} should have left {tag}, but there is {found}")
             memory[box.address + offset] = tag
+
+
+def exact_half(value):
+    assert value % 2 == 0
+    return value // 2
 
 
 def check_pass(slot, shape, lanes, wanted, memory):

@@ -12,11 +12,11 @@ import pytest
 from compiler.host import execute
 from compiler.test_compile import SHRUNKEN, image_input, network, output, spiking, weights
 from polyspike.compiler import compile, listing, load_program, save_program
-from polyspike.cosim.random_networks import random_images, random_network
+from polyspike.cosim.random_networks import paired_network, random_images, random_network
 from polyspike.machine import Machine
 from polyspike.network import CountRange, MaxPool, Neuron, Synapse, quantize, save
 from polyspike.network.file import read_tensors, write_tensors
-from polyspike.spec import LARGE, SMALL, TINY, CompileError, FileFormatError, MembraneOverflowError
+from polyspike.spec import LARGE, LARGE_PAIRS, SMALL, TINY, CompileError, FileFormatError, MembraneOverflowError
 from polyspike.spec.instructions import RANDOM, RandomValue, encode
 from polyspike.spec.lfsr import TAPS, Lfsr
 from polyspike.spec.memory import Space
@@ -35,7 +35,7 @@ def same(first, second):
             assert np.array_equal(x.words, y.words)
 
 
-@pytest.mark.parametrize("configuration", [TINY, SHRUNKEN[2], LARGE], ids=lambda c: c.name)
+@pytest.mark.parametrize("configuration", [TINY, SHRUNKEN[2], LARGE, LARGE_PAIRS], ids=lambda c: c.name)
 def test_files_hold_the_whole_program(tmp_path, configuration):
     net = random_network(5)
     program = compile(net, configuration)
@@ -118,11 +118,11 @@ def test_report_says_what_was_decided():
     assert re.search(r"need \d+ .*, of which there are 64", reasons["weights and maps streamed"])
 
 
-@pytest.mark.parametrize("configuration", [TINY, SMALL, LARGE], ids=lambda c: c.name)
+@pytest.mark.parametrize("configuration", [TINY, SMALL, LARGE, LARGE_PAIRS], ids=lambda c: c.name)
 def test_predicted_cycles_follow_the_events(configuration):
     """With measured densities the prediction is never far below what the busiest column has to add."""
     for seed in range(30, 50):
-        net = random_network(seed)
+        net = (paired_network if configuration.pairs else random_network)(seed)
         inputs = quantize(net.input, random_images(net, seed, 1))
         machine = Machine(configuration)
         _, counts = execute(compile(net, configuration), inputs, machine)
