@@ -186,9 +186,15 @@ class Walk(wiring.Component):
         ]
         tagged, output = self.tag.valid & self.tag.ready, item.output + output_offset
         if pairs:
-            other_tag = Signal()
-            output = output + Mux(other_tag, layer.output.pixel_pitch >> 1, 0)
-            m.d.comb += self.tag.p.second.eq(other_tag)
+            # Two tags, each a cycle later, when its address is in a register.
+            other_tag, placed = Signal(), Signal()
+            placed_output = Signal(address_bits)
+            m.d.sync += [
+                placed_output.eq(output + Mux(other_tag, layer.output.pixel_pitch >> 1, 0)),
+                placed.eq(working & ~started & ~tagged),
+            ]
+            m.d.comb += [self.tag.valid.eq(working & ~started & placed), self.tag.p.second.eq(other_tag)]
+            output = placed_output
             with m.If(tagged):
                 m.d.sync += other_tag.eq(paired & ~other_tag)
             tagged = tagged & (~paired | other_tag)
