@@ -8,6 +8,7 @@ from polyspike.compiler import compile
 from polyspike.cosim.random_networks import (
     Aim,
     aimed_network,
+    paired_network,
     random_images,
     random_network,
     with_negative_thresholds,
@@ -15,7 +16,8 @@ from polyspike.cosim.random_networks import (
 )
 from polyspike.driver import Device, Result, compare, open_device
 from polyspike.network import Layer, Network
-from polyspike.spec import LARGE, TINY, Configuration, named
+from polyspike.spec import LARGE, SMALL, TINY, Configuration, named
+from polyspike.spec.instructions import SHAPE
 
 #: Networks a test runs one after the other; a test's name gives the first seed.
 _CHUNK = 10
@@ -68,6 +70,29 @@ def test_no_integer_differs_where_columns_share_a_window(device: Device, membran
         device.load(program)
         comparison = compare(device.infer(images, trace=True), golden_result(network, images))
         assert comparison.differing == 0, f"seed {seed}: {comparison}"
+
+
+@pytest.mark.parametrize(("columns", "lanes", "features"), [(1, 8, ()), (2, 16, ("negative_threshold",))])
+def test_no_integer_differs_where_positions_are_worked_on_in_pairs(
+    columns: int, lanes: int, features: tuple[str, ...]
+) -> None:
+    configuration = SMALL.replace(
+        name="paired", columns=columns, lanes=lanes, fabric_lanes=0, pairs=1, **dict.fromkeys(features, 1)
+    )
+    runs = paired = 0
+    with open_device("sim", configuration) as device:
+        for seed in range(40):
+            network = (paired_network if seed % 2 else random_network)(seed)
+            if features:
+                network = with_negative_thresholds(network, seed)
+            program = compile(network, configuration)
+            shapes = [each for segment in program.segments for each in segment.instructions if each.format is SHAPE]
+            runs, paired = runs + len(shapes), paired + sum(each.values["pairs"] for each in shapes)
+            images = random_images(network, seed, 2)
+            device.load(program)
+            comparison = compare(device.infer(images, trace=True), golden_result(network, images, configuration))
+            assert comparison.differing == 0, f"seed {seed}: {comparison}"
+    assert 20 < paired < runs - 20
 
 
 @pytest.mark.parametrize("compact", [0, 1])
