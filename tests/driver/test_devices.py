@@ -19,7 +19,7 @@ from polyspike.network import CountRange, Network, Synapse
 from polyspike.spec import LARGE, TINY, ConfigurationError, DeviceError, FileFormatError, InputError
 
 #: Devices under test: urls, or the names of fixtures that have one.
-DEVICES = ["golden", "machine", "sim", "board", "serial_url", "tcp_url"]
+DEVICES = ["golden", "machine", "sim", "2xsim", "3xmachine", "board", "serial_url", "tcp_url"]
 
 
 def small_network() -> Network:

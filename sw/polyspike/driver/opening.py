@@ -6,6 +6,7 @@ import importlib
 from polyspike.spec import Configuration, DeviceError
 
 from .device import Device, as_configuration
+from .parallel import ParallelDevice
 from .ports import Connection
 from .word_device import WordDevice
 
@@ -17,6 +18,7 @@ URLS = {
     "sim:cxxrtl": "the gateware, compiled by CXXRTL (slow to compile)",
     "sim:verilator": "the gateware, compiled by Verilator",
     "machine": "the instruction-set simulator",
+    "COUNTxDEVICE": "several simulated devices that divide every batch, e.g. 2xsim",
     "board": "a simulated board: the gateware behind a UART, bit by bit",
     "serial:PORT[@BAUD]": "a board on a serial port, e.g. serial:/dev/ttyUSB0",
     "tcp:HOST:PORT": "a device that `polyspike serve` offers, on this or another machine",
@@ -52,6 +54,9 @@ def open_device(url: str, configuration: Configuration | str | None = None) -> D
     if scheme in SCHEMES and target:
         connect = importlib.import_module(SCHEMES[scheme]).connect
         return WordDevice(functools.partial(connect, target), url, configuration, identifies=True)
+    count, times, single = url.partition("x")
+    if times and count.isdecimal() and int(count) > 0 and single.split(":")[0] in ("sim", "machine"):
+        return _several(int(count), single, configuration)
     if url not in URLS:
         raise DeviceError(f"unknown device {url!r}; there are {', '.join(URLS)}")
     if url == "golden":
@@ -64,6 +69,19 @@ def open_device(url: str, configuration: Configuration | str | None = None) -> D
     return WordDevice(
         importlib.import_module("polyspike.cosim.device").connector(target or None), URLS[url], configuration
     )
+
+
+def _several(count: int, url: str, configuration: Configuration | None) -> Device:
+    """Open several devices as one."""
+    devices: list[Device] = []
+    try:
+        for _ in range(count):
+            devices.append(open_device(url, configuration))
+    except BaseException:
+        for device in devices:
+            device.close()
+        raise
+    return ParallelDevice(devices)
 
 
 def _machine(configuration: Configuration) -> Connection:
