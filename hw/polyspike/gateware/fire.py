@@ -338,11 +338,16 @@ class Fire(wiring.Component):
 
         # What a lane keeps from one timestep to the next, for each position of a pair.
         kept = data.StructLayout({"rest": signed(bits), "emitted": layouts.EMITTED_BITS})
-        keep = memory.Memory(shape=kept, depth=1 << group_bits + configuration.pairs, init=[])
-        m.submodules[f"keep{lane}"] = keep
-        keep_write, keep_read = keep.write_port(), keep.read_port()
-        before = Cat(group, tag.second) if configuration.pairs else group
-        m.d.comb += [keep_read.addr.eq(before), keep_read.en.eq(move)]
+        out, keeps = carry[-1], []
+        for second in range(1 + configuration.pairs):
+            keep = memory.Memory(shape=kept, depth=1 << group_bits, init=[])
+            m.submodules[f"{'second_' * second}keep{lane}"] = keep
+            keep_write, keep_read = keep.write_port(), keep.read_port()
+            m.d.comb += [keep_read.addr.eq(group), keep_read.en.eq(move)]
+            keeps.append((keep_write, keep_read.data))
+        from_before = keeps[0][1]
+        if configuration.pairs:
+            from_before = Mux(carry[0].second, keeps[1][1].as_value(), keeps[0][1].as_value())
 
         # Stage 0 beside the memories' outputs, 1 beside what was read, 2 with bias, 3 the membrane.
         membrane = signed(bits)
@@ -365,7 +370,7 @@ class Fire(wiring.Component):
                 sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
                 sum1.eq(sum0),
                 params.eq(read.data),
-                kept1.eq(keep_read.data),
+                kept1.eq(from_before),
                 sum2.eq(sum1 + Mux(raw, 0, params.pair.bias)),
                 before2.eq(Mux(raw, 0, Mux(carry[1].first, params.start, kept1.rest))),
                 emitted2.eq(emitted1),
@@ -391,13 +396,14 @@ class Fire(wiring.Component):
             m.d.sync += emitted[0].eq(emitted2)
             for stage in range(1, len(emitted)):
                 m.d.sync += emitted[stage].eq(emitted[stage - 1])
-        out = carry[-1]
-        m.d.comb += [
-            keep_write.addr.eq(Cat(out.group, out.second) if configuration.pairs else out.group),
-            keep_write.en.eq(move & out.valid),
-            keep_write.data.rest.eq(threshold.o.rest),
-            keep_write.data.emitted.eq(emitted[-1] + threshold.o.count),
-        ]
+        for second, (keep_write, _) in enumerate(keeps):
+            mine = out.valid & (out.second == second) if configuration.pairs else out.valid
+            m.d.comb += [
+                keep_write.addr.eq(out.group),
+                keep_write.en.eq(move & mine),
+                keep_write.data.rest.eq(threshold.o.rest),
+                keep_write.data.emitted.eq(emitted[-1] + threshold.o.count),
+            ]
         return threshold.o.count, threshold.o.rest
 
 

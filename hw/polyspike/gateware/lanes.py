@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -170,25 +170,32 @@ class Lanes(wiring.Component):
             with m.If(move & captured.last):
                 m.d.sync += another.eq(self.paired)
 
+        # With pairs it is the weight that is shifted, so a count need not wait for its shift in every lane.
+        event, described, upper = event1, weights1, upper1
+        if pairs:
+            event, upper = Signal.like(event1, name="event2"), Signal.like(upper1, name="upper2")
+            described = self.weights[0].signature.create(path=("weights2",))
+            with m.If(move):
+                m.d.sync += [event.eq(event1), upper.eq(upper1)]
+                m.d.sync += [
+                    getattr(described, name).eq(getattr(weights1, name)) for name in described.signature.members
+                ]
+
         for lane in range(lanes):
             # The count or raw sum that an elementwise, maximum or raw word has for this lane.
-            narrow = Array(event1.word.word_select(tile * lanes + lane, 4) for tile in range(16 // lanes))[
-                event1.sub[0] if lanes < 16 else 0
+            narrow = Array(event.word.word_select(tile * lanes + lane, 4) for tile in range(16 // lanes))[
+                event.sub[0] if lanes < 16 else 0
             ]
-            wide = event1.word.word_select(lane % 8, 8)
+            wide = event.word.word_select(lane % 8, 8)
             raw = event1.word.word_select(lane % 2, 32)
             own = Mux(
-                weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
+                described.wide, decode_count(wide, described.positive, 8), decode_count(narrow, described.positive, 4)
             )
             if pairs:
-                own_upper = Mux(event1.second, own[: len(upper1)], own[-1].replicate(len(upper1)))
-                own = Mux(event1.second, 0, own)
-            if pairs:
-                multiplier = Multiplier(_SECOND + len(upper1), WEIGHT_BITS + _LARGEST_SHIFT)
+                multiplier = Multiplier(_SECOND + len(upper), WEIGHT_BITS + _LARGEST_SHIFT)
             else:
                 multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             m.submodules[f"multiplier{lane}"] = multiplier
-            count = Signal(layouts.COUNT, name=f"count{lane}")
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(multiplier.a_bits), name=f"operand{lane}")
             factor = Signal(signed(multiplier.b_bits), name=f"factor{lane}")
@@ -197,7 +204,6 @@ class Lanes(wiring.Component):
             following = Signal(signed(bits), name=f"following{lane}")
             with m.If(move):
                 m.d.sync += [
-                    count.eq(Mux(mode == PassMode.BROADCAST, event1.count, own)),
                     # A maximum is multiplied by one on its way.
                     weight.eq(Mux(marks.maximum, 1, read_port.data.word_select(lane, WEIGHT_BITS))),
                     total.eq(following),
@@ -205,15 +211,19 @@ class Lanes(wiring.Component):
                 # The shift comes before the multiplication, where it is narrower.
                 multiplied = multiplier.p
                 if pairs:
-                    upper = Signal(layouts.NARROW_COUNT, name=f"upper{lane}")
-                    m.d.sync += [
-                        upper.eq(Mux(mode == PassMode.BROADCAST, upper1, own_upper)),
-                        operand.eq(Cat(count, count[-1].replicate(_SECOND - len(count)), upper).as_signed()),
-                        factor.eq(weight << shift2),
-                    ]
+                    first = Cat(own, own[-1].replicate(len(multiplier.a) - len(own)))
+                    second = Cat(Const(0, _SECOND), own[: len(upper)])
+                    both = Cat(event.count, event.count[-1].replicate(_SECOND - len(event.count)), upper)
+                    count = Mux(described.mode == PassMode.BROADCAST, both, Mux(event.second, second, first))
+                    m.d.sync += [operand.eq(count.as_signed()), factor.eq(weight << shift2)]
                     multiplied = Mux(flags[-1].packed, multiplier.p[:_SECOND].as_signed(), multiplier.p)
                 else:
-                    m.d.sync += [operand.eq(count << shift2), factor.eq(weight)]
+                    count = Signal(layouts.COUNT, name=f"count{lane}")
+                    m.d.sync += [
+                        count.eq(Mux(mode == PassMode.BROADCAST, event.count, own)),
+                        operand.eq(count << shift2),
+                        factor.eq(weight),
+                    ]
                 m.d.sync += product.eq(Mux(raw1 & empty, raw.as_signed(), multiplied))
                 with m.If(~Mux(raw1 & empty, marks.lanes[lane // 2], flags[-1].lanes[lane // 2])):
                     m.d.sync += product.eq(0)

@@ -230,7 +230,7 @@ LARGE = Configuration(
     read_ports=2,
     fire_width=2,
 )
-LARGE_PAIRS = LARGE.replace(name="large-pairs", pairs=1)
+LARGE_PAIRS = LARGE.replace(name="large-pairs", fire_width=1, pairs=1)
 
 #: The configurations with a name, by name.
 NAMED = {configuration.name: configuration for configuration in (TINY, SMALL, LARGE, LARGE_PAIRS)}

@@ -29,7 +29,7 @@ def _site(y: int, number: int, kinds: tuple[tuple[int, str], ...]) -> str:
     return f"X{_BLOCKS[block] + x}/Y{y}/{name}"
 
 
-def _sites() -> Iterator[tuple[str, str]]:
+def _sites(fire_width: int) -> Iterator[tuple[str, str]]:
     """Yield cells, by the ends of their names, and their sites."""
     for column in range(LARGE.columns):
         quarter, upper = divmod(column, 2)
@@ -46,7 +46,8 @@ def _sites() -> Iterator[tuple[str, str]]:
             yield f"column{column}.lanes.bank.0.{lane}", _site(*weights[lane], _BLOCK_RAMS)
             yield f"column{column}.lanes.multiplier{lane}.multiplier", _site(*products[lane], _MULTIPLIERS)
         for each in range(4):
-            name = f"column{column}.fire.parameters{each // 2}.0.{each % 2}"
+            bank, part = divmod(each, 4 // fire_width)
+            name = f"column{column}.fire.parameters{bank}.0.{part}"
             yield name, _site(inner, side + 3 + each, _BLOCK_RAMS)
     for copy, y in enumerate((46, 70)):
         for each in range(_COPY):
@@ -61,6 +62,6 @@ def floorplan(configuration: Configuration) -> str:
     if configuration.digest not in (LARGE.digest, LARGE_PAIRS.digest):
         return ""
     commands = []
-    for cell, site in _sites():
+    for cell, site in _sites(configuration.fire_width):
         commands += [f"select -assert-count 1 c:*.{cell}", f'setattr -set BEL "{site}" c:*.{cell}']
     return "\n".join(commands)
