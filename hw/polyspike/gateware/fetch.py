@@ -39,13 +39,14 @@ class Walk(wiring.Component):
     """Walk over the timesteps, passes and window taps of a position, and name the spike words they touch.
 
     Taps outside the source are skipped, a whole row at a time. Of a pair of positions, a tap is visited for both at
-    once: each of its words for the first and then for the second one, if it is inside the source for both. Where a pixel
-    is a word and a pair two neighbours, the first one's word was the second one's at the tap before, and is not fetched
-    again.
+    once: each of its words for the first and then for the second one, if it is inside the source for both. Where a
+    pixel is a word and a pair two neighbours, the first one's word was the second one's at the tap before, and is not
+    fetched again.
 
     Rate: one word a cycle within a tap. A tap inside the source costs two cycles more, in which the walk goes there and
     judges the place; a row above the source, or a tap left of it, costs three, those below and right of it none. A pass
-    costs two, a position one. Latency: 4 cycles from `item` to the first `step`.
+    costs two, a position one; of a pair, a timestep costs one more where it begins with a tap that is inside. Latency: 4
+    cycles from `item` to the first `step`, of a pair 5.
 
     Members
     -------

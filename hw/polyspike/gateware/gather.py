@@ -35,7 +35,8 @@ class Gather(wiring.Component):
     """Turn each fetched word into events, one for each nonzero count; zero counts cost nothing.
 
     A broadcast word gives an event a nonzero count, a pair of them one where either count is not zero; a word for
-    elementwise, maximum or raw use gives one. The next word follows without a gap. A last word without anything in it gives one event that adds nothing.
+    elementwise, maximum or raw use gives one. The next word follows without a gap. A last word without anything in it
+    gives one event that adds nothing.
 
     Rate: one event a cycle. Latency: 3 cycles from a word to its first event.
 

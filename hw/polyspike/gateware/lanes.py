@@ -30,9 +30,9 @@ class Lanes(wiring.Component):
 
     Each event adds weight times count to every lane's sum (or keeps the maximum, or adds a raw sum, by the pass's
     mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero. A raw sum
-    has no use for the multipliers: it waits until nothing is in them and goes straight to the adders. With `pairs`, both
-    counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over both,
-    one after the other.
+    has no use for the multipliers: it waits until nothing is in them and goes straight to the adders. With `pairs`,
+    both counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over
+    both, one after the other.
 
     Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others; while a finished sum is not
     taken, the next sum is added up, and only its end waits; sums come every other cycle at best. Latency: `LATENCY`
