@@ -1,5 +1,6 @@
 """What the tests of the lanes share: passes, events, and the sums that Python makes of them."""
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -17,9 +18,16 @@ Pass = dict[str, int]
 Bank = dict[int, list[int]]
 
 
-def configuration(lanes: int) -> Configuration:
+def configuration(lanes: int, pairs: int = 0) -> Configuration:
     return Configuration(
-        name="test", columns=1, lanes=lanes, weight_depth=ROWS, spike_depth=64, param_depth=64, program_depth=64
+        name="test",
+        columns=1,
+        lanes=lanes,
+        weight_depth=ROWS,
+        spike_depth=64,
+        param_depth=64,
+        program_depth=64,
+        pairs=pairs,
     )
 
 
@@ -33,6 +41,13 @@ PASSES = {
     "raw+conv": [a_pass(PassMode.RAW, 0, 0), a_pass(PassMode.BROADCAST, 0, 12)],
     "maximum": [a_pass(PassMode.MAXIMUM, 0, 7), a_pass(PassMode.MAXIMUM, 0, 7)],
     "maximum wide": [a_pass(PassMode.MAXIMUM, 1, 255), a_pass(PassMode.MAXIMUM, 1, 255)],
+}
+
+#: Passes whose events can be of pairs of positions.
+PAIRED_PASSES = {
+    "conv+conv": [a_pass(PassMode.BROADCAST, 0, 15), a_pass(PassMode.BROADCAST, 0, 0, 1)],
+    "conv+identity": [a_pass(PassMode.BROADCAST, 0, 7, 1), a_pass(PassMode.ELEMENTWISE, 0, 15, 7)],
+    "identity+identity": [a_pass(PassMode.ELEMENTWISE, 0, 0, 2), a_pass(PassMode.ELEMENTWISE, 0, 7)],
 }
 
 #: Two broadcast passes whose products reach from 1 to a third of the largest membrane.
@@ -87,6 +102,44 @@ def random_sum(generator: random.Random, passes: list[Pass], bank: Bank) -> list
             event["word"] = raw_word(*(generator.randint(-(1 << 20), 1 << 20) for _ in range(2)))
         events.append(event)
     return events
+
+
+def paired_sum(generator: random.Random, passes: list[Pass], bank: Bank) -> list[Event]:
+    """Return the events of the two sums of a pair of positions."""
+    events = random_sum(generator, passes, bank)
+    for event in events:
+        if passes[event["slot"]]["mode"] == PassMode.BROADCAST:
+            event |= {name: generator.choice([-15, 0, 15, generator.randint(-15, 15)]) for name in ("count", "other")}
+        else:
+            event["second"] = generator.randint(0, 1)
+    return events
+
+
+def paired_corners(passes: list[Pass], bank: Bank) -> list[list[Event]]:
+    """Return events of pairs: every combination of extreme counts and weights, alone and added up; and long sums."""
+    sums = []
+    ends = [0, -1 % (1 << 64), 0x7777_7777_7777_7777, 0x8888_8888_8888_8888]
+    for slot, weights in enumerate(passes):
+        event = {"slot": slot, "count": 0, "word": 0, "sub": 0, "add": 1, "last": 0}
+        each: list[Event] = []
+        for row in range(4):
+            if weights["mode"] == PassMode.BROADCAST:
+                counts = itertools.product((-15, -1, 0, 1, 15), repeat=2)
+                each += [{**event, "row": row, "count": count, "other": other} for count, other in counts]
+            else:
+                words = itertools.product(ends, (0, 1))
+                each += [{**event, "row": row, "word": word, "second": second} for word, second in words]
+        sums += [[{**one, "last": 1}] for one in each]
+        sums.append([*each, {**each[0], "add": 0, "last": 1}])
+        # One position climbs, the other one falls, further than 16 bits.
+        if weights["mode"] == PassMode.BROADCAST:
+            sums += [[{**event, "row": row, "count": 15, "other": -15}] * 50 for row in (0, 1)]
+        else:
+            far = [{**event, "row": second, "word": ends[1], "second": second} for second in (0, 1)]
+            sums.append(far * (LARGEST // (15 * 127 << weights["shift"]) if weights["positive"] == 15 else 50))
+        for long in sums[-2:]:
+            long[-1] = {**long[-1], "last": 1}
+    return sums
 
 
 def raw_word(low: int, high: int) -> int:
@@ -161,6 +214,18 @@ def sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[int]:
                     sums[lane] += (row[lane] * count) << weights["shift"]
     # A lane that no word is for has the maximum of nothing.
     return [largest.get(lane, total) for lane, total in enumerate(sums)]
+
+
+def paired_sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[list[int]]:
+    """Return the sums of each lane, those of the first position of a pair and those of the second one."""
+    parts: list[list[Event]] = [[], []]
+    for event in events:
+        if passes[event["slot"]]["mode"] == PassMode.BROADCAST:
+            for part, name in zip(parts, ("count", "other"), strict=True):
+                part.append({**event, "count": event.get(name, 0)})
+        else:
+            parts[event.get("second", 0)].append(event)
+    return [sums_of(part, passes, bank) if part else [0] * len(bank[0]) for part in parts]
 
 
 def meaning(sums: list[int], passes: list[Pass]) -> list[int]:

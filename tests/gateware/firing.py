@@ -1,6 +1,7 @@
 """What the tests of the fire units share: the definition of firing, random layers, and what becomes of their sums."""
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -117,6 +118,9 @@ def case_of(
 ) -> Case:
     """Return the case of a layer: four positions of a few timesteps, and what the definition makes of their sums.
 
+    Where the configuration has pairs, they are mostly four pairs; at each timestep the sum of the first position is
+    followed by that of the second one.
+
     `sum_of` says what is added next in a lane, given its number and the membrane with its bias before the sum.
     """
     lanes, kind = configuration.lanes, layer["kind"]
@@ -124,11 +128,11 @@ def case_of(
     tags: list[dict[str, int]] = []
     words: list[tuple[int, int, int]] = []
     bits = 8 if layer["wide"] else 4
+    paired = configuration.pairs and kind != FireKind.PROBABILISTIC and generator.random() < 0.8
     for _ in range(4):
-        membranes = list(v0)
-        emitted = [0] * lanes
+        states = [(list(v0), [0] * lanes) for _ in range(2 if paired else 1)]
         timesteps = generator.randint(1, 3)
-        for time in range(timesteps):
+        for time, (second, (membranes, emitted)) in itertools.product(range(timesteps), enumerate(states)):
             total = [sum_of(lane, membranes[lane] + bias[lane]) for lane in range(lanes)]
             address, upper = generator.randint(0, 50), generator.randint(0, 1)
             sums.append(total)
@@ -140,6 +144,7 @@ def case_of(
                     "first": int(time == 0),
                     "last": int(time == timesteps - 1),
                 }
+                | ({"second": second} if configuration.pairs else {})
             )
             counts = []
             for lane in range(lanes):

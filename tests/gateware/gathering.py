@@ -8,6 +8,7 @@ from polyspike.spec.instructions import PassMode
 CONFIGURATION = Configuration(
     name="test", columns=1, lanes=8, weight_depth=8192, spike_depth=64, param_depth=64, program_depth=64
 )
+PAIRS = CONFIGURATION.replace(pairs=1)
 
 #: Two passes: narrow broadcast with counts -3..12, and wide broadcast with counts -128..127.
 NARROW = {"mode": PassMode.BROADCAST, "wide": 0, "positive": 12}
@@ -30,14 +31,16 @@ def events_of(items: list[dict[str, int]], passes: list[dict[str, int]]) -> list
         bits = 8 if weights["wide"] else 4
         common = {"slot": item["slot"], "add": 1, "last": 0}
         if weights["mode"] != PassMode.BROADCAST:
-            found = [{**common, "row": item["row"], "word": item["word"], "sub": item["sub"]}] if item["marks"] else []
+            whole = {name: item[name] for name in ("row", "word", "sub", "second") if name in item}
+            found = [{**common, **whole}] if item["marks"] else []
         else:
             found = []
+            words = {name: item[key] for name, key in (("count", "word"), ("other", "other")) if key in item}
             for index in range(64 // bits):
-                code = item["word"] >> (bits * index) & ((1 << bits) - 1)
-                if code:
-                    count = code - (1 << bits) if code > weights["positive"] else code
-                    found.append({**common, "row": item["row"] + index, "count": count})
+                codes = {name: word >> (bits * index) & ((1 << bits) - 1) for name, word in words.items()}
+                if any(codes.values()):
+                    counts = {name: code - (code > weights["positive"]) * (1 << bits) for name, code in codes.items()}
+                    found.append({**common, "row": item["row"] + index, **counts})
         if not found:
             found = [{"slot": item["slot"], "add": 0}]
         found[-1]["last"] = item["last"]
@@ -85,4 +88,22 @@ def random_words(generator: random.Random, passes: list[dict[str, int]], count: 
         if word["last"] and index % 14 == 0:
             word["word"] = word["marks"] = word["several"] = 0
         words.append({**word, "slot": slot})
+    return words
+
+
+def paired_words(generator: random.Random, passes: list[dict[str, int]], count: int) -> list[dict[str, int]]:
+    """Return random words of pairs of positions, all of narrow passes."""
+    words = random_words(generator, passes, count)
+    for word in words:
+        weights = passes[word["slot"]]
+        if weights["mode"] != PassMode.BROADCAST:
+            word["second"] = generator.randint(0, 1)
+            continue
+        other = random_word(generator, weights, generator.choice([0, 0.1, 0.5, 1.0]))
+        if not word["marks"]:
+            other["word"] = other["marks"] = 0  # the end of a sum without anything
+        elif other["marks"] and generator.random() < 0.2:
+            word["word"] = word["marks"] = 0
+        marks = word["marks"] | other["marks"]
+        word |= {"other": other["word"], "marks": marks, "several": int(marks.bit_count() > 1)}
     return words

@@ -28,6 +28,8 @@ CONFIGURATIONS = {
     for lanes, width, bits in ((8, 1, 4), (8, 2, 8), (16, 1, 8), (16, 2, 8))
 }
 CONFIGURATIONS["16x2-8 dual"] = CONFIGURATIONS["16x2-8"].replace(negative_threshold=1)
+CONFIGURATIONS["8x1-4 pairs"] = CONFIGURATIONS["8x1-4"].replace(pairs=1)
+CONFIGURATIONS["16x2-8 pairs"] = CONFIGURATIONS["16x2-8"].replace(pairs=1)
 
 
 @pytest.mark.parametrize("dual", [0, 1])

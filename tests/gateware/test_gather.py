@@ -5,19 +5,18 @@ from typing import Any
 
 import pytest
 
-from gateware.gathering import CONFIGURATION, NARROW, WHOLE, WIDE, events_of, random_words
+from gateware.gathering import CONFIGURATION, NARROW, PAIRS, WHOLE, WIDE, events_of, paired_words, random_words
 from gateware.simulate import describe, plain, run
 from polyspike.cosim.streams import STALLS, get, send
 from polyspike.gateware.gather import Gather
+from polyspike.spec import Configuration
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("other", [WIDE, WHOLE], ids=["wide", "whole"])
-def test_events(stall: str, other: dict[str, int]) -> None:
-    generator = random.Random(f"{stall} {other}")
-    unit = Gather(CONFIGURATION)
-    passes = [NARROW, other]
-    items = random_words(generator, passes, 60)
+def compare(
+    configuration: Configuration, passes: list[dict[str, int]], items: list[dict[str, int]], stall: str
+) -> None:
+    """Compare the events of words with those of a plain loop."""
+    unit = Gather(configuration)
     expected = events_of(items, passes)
     got = []
 
@@ -33,6 +32,30 @@ def test_events(stall: str, other: dict[str, int]) -> None:
 
     run(unit, feed, collect)
     assert got == expected
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("other", [WIDE, WHOLE], ids=["wide", "whole"])
+def test_events(stall: str, other: dict[str, int]) -> None:
+    generator = random.Random(f"{stall} {other}")
+    passes = [NARROW, other]
+    compare(CONFIGURATION, passes, random_words(generator, passes, 60), stall)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("other", [NARROW, WHOLE], ids=["narrow", "whole"])
+def test_events_of_pairs(stall: str, other: dict[str, int]) -> None:
+    generator = random.Random(f"{stall} {other}")
+    passes = [{**NARROW, "positive": 7}, other]
+    compare(PAIRS, passes, paired_words(generator, passes, 60), stall)
+
+
+@pytest.mark.parametrize("other", [WIDE, WHOLE], ids=["wide", "whole"])
+def test_single_positions_where_there_are_pairs(other: dict[str, int]) -> None:
+    """Their words come with nothing beside them, and so do their counts."""
+    passes = [NARROW, other]
+    items = [{**word, "other": 0} for word in random_words(random.Random(0), passes, 60)]
+    compare(PAIRS, passes, items, "random")
 
 
 def test_one_event_a_cycle_without_gaps_between_words() -> None:

@@ -7,11 +7,18 @@ from typing import Any
 import pytest
 
 from gateware.adding import (
+    PAIRED_PASSES,
     PASSES,
+    Bank,
+    Event,
+    Pass,
     a_pass,
     bank_words,
     configuration,
     meaning,
+    paired_corners,
+    paired_sum,
+    paired_sums_of,
     random_bank,
     random_sum,
     sums_of,
@@ -22,16 +29,10 @@ from polyspike.gateware.lanes import Lanes
 from polyspike.spec.instructions import PassMode
 
 
-@pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("lanes", [8, 16])
-@pytest.mark.parametrize("name", PASSES)
-def test_sums(name: str, lanes: int, stall: str) -> None:
-    generator = random.Random(f"{name} {lanes} {stall}")
-    unit = Lanes(configuration(lanes))
-    passes = PASSES[name]
-    bank = random_bank(generator, lanes)
-    sums = [random_sum(generator, passes, bank) for _ in range(12)]
-    expected = [sums_of(events, passes, bank) for events in sums]
+def compare(
+    unit: Lanes, passes: list[Pass], bank: Bank, sums: list[list[Event]], expected: list[list[int]], stall: str
+) -> None:
+    """Compare the sums of events with those of Python."""
     got = []
 
     async def feed(ctx: Any) -> None:
@@ -44,6 +45,8 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
         await send(ctx, unit.event, list(itertools.chain(*sums)), STALLS[stall](5))
 
     async def collect(ctx: Any) -> None:
+        if len(expected) > len(sums):
+            ctx.set(unit.paired, 1)
         stalls = STALLS[stall](6)
         for _ in expected:
             got.append(meaning(list(await get(ctx, unit.sums, next(stalls))), passes))
@@ -52,24 +55,60 @@ def test_sums(name: str, lanes: int, stall: str) -> None:
     assert got == expected
 
 
-def test_one_event_a_cycle_and_latency() -> None:
-    """Every other event ends a sum."""
-    unit = Lanes(configuration(8))
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("pairs", [0, 1])
+@pytest.mark.parametrize("name", PASSES)
+def test_sums(name: str, pairs: int, lanes: int, stall: str) -> None:
+    """Of single positions, also where there are pairs."""
+    generator = random.Random(f"{name} {lanes} {stall}")
+    passes, bank = PASSES[name], random_bank(generator, lanes)
+    sums = [random_sum(generator, passes, bank) for _ in range(12)]
+    compare(
+        Lanes(configuration(lanes, pairs)), passes, bank, sums, [sums_of(each, passes, bank) for each in sums], stall
+    )
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("name", PAIRED_PASSES)
+def test_sums_of_pairs(name: str, lanes: int, stall: str) -> None:
+    generator = random.Random(f"{name} {lanes} {stall}")
+    passes, bank = PAIRED_PASSES[name], random_bank(generator, lanes)
+    sums = [paired_sum(generator, passes, bank) for _ in range(20)]
+    expected = [total for each in sums for total in paired_sums_of(each, passes, bank)]
+    compare(Lanes(configuration(lanes, 1)), passes, bank, sums, expected, stall)
+
+
+@pytest.mark.parametrize("name", PAIRED_PASSES)
+def test_extreme_sums_of_pairs(name: str) -> None:
+    passes, bank = PAIRED_PASSES[name], random_bank(random.Random(0), 8)
+    sums = paired_corners(passes, bank)
+    expected = [total for each in sums for total in paired_sums_of(each, passes, bank)]
+    compare(Lanes(configuration(8, 1)), passes, bank, sums, expected, "none")
+
+
+@pytest.mark.parametrize("paired,events", [(0, 2), (1, 3)])
+def test_one_event_a_cycle_and_latency(paired: int, events: int) -> None:
+    """So many events make a sum, or two of pairs."""
+    unit = Lanes(configuration(8, paired))
     sums: list[int] = []
     ready: list[int] = []
 
     async def feed(ctx: Any) -> None:
+        if paired:
+            ctx.set(unit.paired, 1)
         ctx.set(unit.event.valid, 1)
         ctx.set(unit.sums.ready, 1)
-        for cycle in range(Lanes.LATENCY + 10):
-            ctx.set(unit.event.payload, {"add": 1, "last": 1 - cycle % 2, "count": 1})
+        for cycle in range(Lanes.LATENCY + 12):
+            ctx.set(unit.event.payload, {"add": 1, "last": int(cycle % events == 0), "count": 1})
             _, _, is_ready, valid = await ctx.tick().sample(unit.event.ready, unit.sums.valid)
             ready.append(int(is_ready))
             sums.append(int(valid))
 
     run(unit, feed)
-    assert ready == [1] * (Lanes.LATENCY + 10)
-    assert sums == [0] * Lanes.LATENCY + [1, 0] * 5
+    assert ready == [1] * (Lanes.LATENCY + 12)
+    assert sums == [0] * Lanes.LATENCY + ([1, 1, 0] * 4 if paired else [1, 0] * 6)
 
 
 def test_raw_sums_wait_for_the_multipliers_and_then_come_one_a_cycle() -> None:

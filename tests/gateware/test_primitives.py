@@ -11,14 +11,17 @@ from gateware.icarus import compare
 from gateware.simulate import run
 from polyspike.gateware.primitives import Multiplier, family
 
+#: Bits of the factors: of a lane, and of a lane with pairs.
+WIDTHS = [(16, 8), (18, 15)]
 
-@pytest.mark.parametrize("fabric", [False, True])
-def test_products(fabric: bool) -> None:
-    unit = Multiplier(fabric=fabric)
+
+@pytest.mark.parametrize("widths,fabric", [*((widths, False) for widths in WIDTHS), (WIDTHS[0], True)])
+def test_products(widths: tuple[int, int], fabric: bool) -> None:
+    unit = Multiplier(*widths, fabric=fabric)
     generator = random.Random(0)
-    ends_a, ends_b = (-(1 << 15), (1 << 15) - 1, 0, -1), (-128, 127, 0, -1, 1)
+    ends_a, ends_b = ((-(1 << bits - 1), (1 << bits - 1) - 1, 0, -1, 1) for bits in widths)
     factors = [(a, b) for a in ends_a for b in ends_b]
-    factors += [(generator.randint(ends_a[0], ends_a[1]), generator.randint(-128, 127)) for _ in range(300)]
+    factors += [(generator.randint(*ends_a[:2]), generator.randint(*ends_b[:2])) for _ in range(300)]
     got: list[int] = []
 
     async def bench(ctx: Any) -> None:
@@ -36,13 +39,15 @@ def test_products(fabric: bool) -> None:
     assert got[Multiplier.LATENCY :] == [a * b for a, b in factors]
 
 
-def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path) -> None:
-    bench = """
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path, widths: tuple[int, int]) -> None:
+    a_bits, b_bits = widths
+    bench = f"""
         module bench;
             reg clk = 0, rst = 0, enable = 1;
-            reg signed [15:0] a = 0;
-            reg signed [7:0] b = 0;
-            wire signed [23:0] p, expected;
+            reg signed [{a_bits - 1}:0] a = 0;
+            reg signed [{b_bits - 1}:0] b = 0;
+            wire signed [{a_bits + b_bits - 1}:0] p, expected;
             generic one (.clk(clk), .rst(rst), .enable(enable), .a(a), .b(b), .p(expected));
             cells two (.clk(clk), .rst(rst), .enable(enable), .a(a), .b(b), .p(p));
             integer cycle;
@@ -51,7 +56,8 @@ def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path) -> Non
                     #1 clk = 1;
                     #1 clk = 0;
                     if (cycle > 10 && p !== expected) $display("cycle %0d: %0d, not %0d", cycle, p, expected);
-                    {a, b} = $random;
+                    a = $random;
+                    b = $random;
                     enable = $random;
                     if (cycle < 10) enable = 1;
                 end
@@ -60,7 +66,7 @@ def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path) -> Non
         endmodule
     """
     models = Path(str(importlib.resources.files("polyspike.cosim"))) / "models" / "MULT18X18D.v"
-    compare(tmp_path, Multiplier, "LFE5U-85F", models, bench)
+    compare(tmp_path, lambda: Multiplier(*widths), "LFE5U-85F", models, bench)
 
 
 def test_families() -> None:

@@ -45,7 +45,8 @@ class Walk(wiring.Component):
 
     Rate: one word a cycle within a tap. A tap inside the source costs two cycles more, in which the walk goes there and
     judges the place; a row above the source, or a tap left of it, costs three, those below and right of it none. A pass
-    costs two, a position one. Latency: 4 cycles from `item` to the first `step`.
+    costs two, a position one; of a pair, a timestep costs one more where it begins with a tap that is inside. Latency:
+    4 cycles from `item` to the first `step`, of a pair 5.
 
     Members
     -------

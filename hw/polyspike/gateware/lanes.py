@@ -30,13 +30,13 @@ class Lanes(wiring.Component):
 
     Each event adds weight times count to every lane's sum (or keeps the maximum, or adds a raw sum, by the pass's
     mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero. A raw sum
-    has no use for the multipliers: it waits until nothing is in them and goes straight to the adders. With `pairs`, both
-    counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over both,
-    one after the other.
+    has no use for the multipliers: it waits until nothing is in them and goes straight to the adders. With `pairs`,
+    both counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over
+    both, one after the other.
 
     Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others; while a finished sum is not
-    taken, the next sum is added up, and only its end waits; sums come every other cycle at best. Latency: `LATENCY`
-    cycles from the last event to `sums`.
+    taken, the next sum is added up, and only its end waits; sums come every other cycle at best, those of a pair every
+    third. Latency: `LATENCY` cycles from the last event to `sums`.
 
     Members
     -------
@@ -196,6 +196,8 @@ class Lanes(wiring.Component):
             else:
                 multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             m.submodules[f"multiplier{lane}"] = multiplier
+            if pairs:
+                self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(multiplier.a_bits), name=f"operand{lane}")
             factor = Signal(signed(multiplier.b_bits), name=f"factor{lane}")
@@ -237,12 +239,14 @@ class Lanes(wiring.Component):
             m.d.comb += following.eq(added)
             with m.If(captured.maximum):
                 m.d.comb += following[:_COUNT_BITS].eq(Mux(mine & larger, product, total)[:_COUNT_BITS])
-            if pairs:
-                self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)
         return m
 
     def _second(self, m: Module, lane: int, move: Signal, last: Any, adds: Any, multiplied: Signal) -> None:
-        """Add a lane's sum of the second position of a pair; it is offered when that of the first one is taken."""
+        """Add a lane's sum of the second position of a pair; it is offered when that of the first one is taken.
+
+        A finished sum of the first position, assigned after this, takes precedence: `sums.ready` can be high without an
+        offer.
+        """
         shape = signed(self.configuration.membrane_bits)
         product = Signal(signed(len(multiplied) - _SECOND), name=f"second_product{lane}")
         borrowed = Signal(name=f"second_borrowed{lane}")  # a negative product below took one off this one

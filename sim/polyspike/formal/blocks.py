@@ -24,7 +24,7 @@ from polyspike.gateware import (
     unpacker,
 )
 
-from .configurations import COLUMNS, COMPACT, REDUCED
+from .configurations import COLUMNS, COMPACT, PAIRS, REDUCED
 from .properties import Inside, Properties
 from .prove import Proof
 from .streams import Helper, stream_rules
@@ -125,6 +125,20 @@ def stream_proofs() -> Iterator[Proof]:
     yield rules("Gather", lambda: gather.Gather(REDUCED), constant=["weights"])
     yield rules("Lanes", lambda: lanes.Lanes(REDUCED), constant=["weights"], reach=16)
     yield rules("Fire", lambda: fire.Fire(REDUCED), constant=["fire", "counts"], reach=30)
+    yield rules(
+        "Walk, pairs", lambda: fetch.Walk(PAIRS), constant=["layer"], helper=_walks_for_an_item(""), cycles=4, reach=16
+    )
+    yield rules(
+        "Fetch, pairs",
+        lambda: fetch.Fetch(PAIRS),
+        constant=["layer"],
+        helper=_walks_for_an_item("walk."),
+        cycles=4,
+        reach=0,
+    )
+    yield rules("Gather, pairs", lambda: gather.Gather(PAIRS), constant=["weights"])
+    yield rules("Lanes, pairs", lambda: lanes.Lanes(PAIRS), constant=["weights", "paired"], reach=16)
+    yield rules("Fire, pairs", lambda: fire.Fire(PAIRS), constant=["fire", "counts"], reach=30)
     yield rules("CompactGather", lambda: compact_gather.CompactGather(COMPACT), helper=_holds_its_word)
     yield rules("CompactLanes", lambda: compact_lanes.CompactLanes(COMPACT), constant=["weights"])
     yield rules(

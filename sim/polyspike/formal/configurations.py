@@ -32,3 +32,5 @@ REDUCED = ReducedConfiguration(
 COMPACT = dataclasses.replace(REDUCED, name="reduced compact", compact=1, unpacker=0)
 #: The same with two columns.
 COLUMNS = dataclasses.replace(REDUCED, name="two reduced columns", columns=2)
+#: The same as the first with pairs of positions.
+PAIRS = dataclasses.replace(REDUCED, name="reduced with pairs", pairs=1)

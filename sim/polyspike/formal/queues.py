@@ -167,7 +167,7 @@ def fetch_credits(configuration: Configuration) -> Properties:
     block = fetch.Fetch(configuration)
     inside = p.block(block, given=hold(p, block, ["layer"]))
     addresses, known, words, credits = (inside[name] for name in ("addresses", "known", "queue", "credits"))
-    arrives, asking, found = inside["valid"], inside["asking"], inside["found"]
+    arrives, asking, arrived = inside["valid"], inside["asking"], inside["arrived"]
     kept, dropped = inside["kept"], inside["dropped"]
     # A word comes for each request, behind it.
     asked = Signal(range(configuration.prefetch + 1))
@@ -180,11 +180,12 @@ def fetch_credits(configuration: Configuration) -> Properties:
     p.always("what_is_known_waits_for_its_word", known.level == asking + addresses.level + asked + arrives)
     p.always("room_is_a_credit", ~inside["room"] | (credits != 0))
     p.always("words_are_known", ~arrives | known.r_rdy)
-    # Every word that is fetched becomes an entry or gives its credit back.
+    # Every word that is fetched becomes an entry, the second one of a pair for both, or gives its credit back.
+    ends = arrived.end if configuration.pairs else 1
     p.always("words_are_kept_or_dropped", p.past(arrives) == (words.w_en ^ dropped))
-    p.always("last_words_are_kept", ~p.past(arrives & inside["arrived"].last) | words.w_en)
-    blank = p.past(inside["arrived"].blank)
-    p.always("words_with_counts_are_kept", ~(dropped & found.word.any() & ~blank))
+    p.always("last_words_are_kept", ~p.past(arrives & ends & arrived.last) | words.w_en)
+    counts = p.past(ends & inside["word"].any() & ~arrived.blank)
+    p.always("words_with_counts_are_kept", ~(dropped & counts))
     return p
 
 

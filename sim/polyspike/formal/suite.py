@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from . import arbitration, firing, framing, queues
 from .blocks import stream_proofs
-from .configurations import COMPACT, REDUCED
+from .configurations import COMPACT, PAIRS, REDUCED
 from .prove import Proof, Result
 
 
@@ -32,6 +32,7 @@ def proofs() -> Iterator[Proof]:
     yield Proof("CompactFire, 10, 5 and 4 bits, dual", fires_dual, firing.compact(dual, divide=True), reach=19)
     yield Proof("Fire", "no word is written without room", lambda: queues.fire_words(REDUCED), reach=0)
     yield Proof("Fetch", "no step or word is without room", lambda: queues.fetch_credits(REDUCED), reach=0, quick=True)
+    yield Proof("Fetch, pairs", "no step or word is without room", lambda: queues.fetch_credits(PAIRS), reach=0)
     ring = dataclasses.replace(REDUCED, rx_bytes=32)
     for claim, delivers in (
         ("accepts a frame exactly when its CRC is right, always finds the next one", False),
