@@ -438,7 +438,7 @@ MUTATIONS = (
         "left-border",
         Kind.DROPPED_CONDITION,
         "taps left of the source are fetched",
-        "~beyond & (y >= 0) & (x >= 0)",
+        "~beyond & (y >= 0) & (right >= 0)",
         "~beyond & (y >= 0)",
     ),
     Mutation(

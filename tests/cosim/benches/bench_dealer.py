@@ -55,10 +55,10 @@ async def layers(dut: Any, seed: int, stalls: dict[str, str]) -> None:
 
 
 def describe(bench: Bench, name: str, format: Format, values: dict[str, int]) -> None:
-    """Set a descriptor; addresses are cut to what the configuration has, as the sequencer does."""
+    """Set a descriptor; fields and addresses are cut to what the configuration has, as the sequencer does."""
     members = layouts.descriptor(format, SEQUENCER).members
-    cut = {field.name: values[field.name] for field in format.fields}
+    cut = {name: values[name] for name in members}
     for field in format.fields:
-        if not field.signed:
+        if field.name in members and not field.signed:
             cut[field.name] &= (1 << members[field.name].shape.width) - 1
     bench.describe(**{f"layer.{name}": cut})
