@@ -13,7 +13,7 @@ from polyspike.spec import NEURON_FEATURES, BuildError, InputError
 from .arguments import positive
 
 if TYPE_CHECKING:
-    from polyspike.compiler.mapping import Density
+    from polyspike.compiler.density import Density
     from polyspike.explore import Candidate
     from polyspike.network import Network
 
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from tqdm import tqdm
 
-    from polyspike.compiler.mapping import DEFAULT_DENSITY
+    from polyspike.compiler.density import DEFAULT_DENSITY
     from polyspike.explore import frontier, search
     from polyspike.gateware.boards import find
 

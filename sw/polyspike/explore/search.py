@@ -7,7 +7,7 @@ from concurrent.futures import Executor, as_completed
 from typing import Any
 
 from polyspike.compiler import compile
-from polyspike.compiler.mapping import DEFAULT_DENSITY, Density
+from polyspike.compiler.density import DEFAULT_DENSITY, Density
 from polyspike.gateware.boards import Board
 from polyspike.network import Network
 from polyspike.spec import CompileError, Configuration, ConfigurationError, MembraneOverflowError
