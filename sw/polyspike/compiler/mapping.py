@@ -132,7 +132,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             )
         )
         inside = rows * pixels
-        words = lowering.term_words(term)
+        words, share = lowering.term_words(term), share_of(density, term.source)
         fetched = rows * (new if words == 1 and term.mode is PassMode.BROADCAST else pixels) * words
         walk += PASS_CYCLES + TAP_CYCLES * rows * columns + fetched + SKIP_CYCLES * (above + rows * left)
         if term.mode is PassMode.BROADCAST:
@@ -140,13 +140,12 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             channels = lowering.network[term.source].shape[0]
             per_word = WORD_BITS // layout.bits
             counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
-            share = share_of(density, term.source)
             # Both positions of a pair have `pixels - columns` taps inside the map.
             both = pixels - columns
             events += rows * counts * ((pixels - 2 * both) * share.one + both * share.either(term.stride[1]))
         else:
-            share = share_of(density, term.source).one if term.mode is PassMode.ELEMENTWISE else 1.0
-            events += inside * lowering.lanes * share if c.compact else fetched
+            counted = share.one if term.mode is PassMode.ELEMENTWISE else 1.0
+            events += inside * lowering.lanes * counted if c.compact else fetched
             own += fetched
     positions = launch.positions // together
     groups = c.columns >> position_log2

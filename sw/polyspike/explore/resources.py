@@ -91,7 +91,7 @@ def column_lut(configuration: Configuration) -> float:
 
 def _terms(c: Configuration) -> NDArray[np.float64]:
     """Return what a column's look-up tables grow with."""
-    features = [c.negative_threshold * c.fire_width, c.probabilistic]
+    features = [c.negative_threshold * c.fire_width, c.probabilistic, c.pairs, c.pairs * c.lanes]
     return np.array([1, c.lanes, c.fire_width, c.fabric_lanes, *features], np.float64)
 
 
