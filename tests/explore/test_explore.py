@@ -17,7 +17,7 @@ from polyspike.explore.resources import builds, columns, memory_blocks
 from polyspike.gateware.boards import BOARDS
 from polyspike.gateware.boards.usb import UsbBoard
 from polyspike.network import save
-from polyspike.spec import LARGE, SMALL, BuildError, Configuration, PolyspikeError
+from polyspike.spec import LARGE, LARGE_PAIRS, SMALL, BuildError, Configuration, PolyspikeError
 
 BOARD = BOARDS["ulx3s-25f"]
 
@@ -58,6 +58,13 @@ def test_predictions_are_near_what_was_routed():
         assert predict_fmax(kind, used) == pytest.approx(manifest.fmax_mhz, rel=0.12), kind.name
 
 
+def test_pairs_are_predicted():
+    """Packed for a ULX3S-85F, `large-pairs` takes 74,471 look-up tables; other cells are those of `large`."""
+    used, alone = predict(LARGE_PAIRS), predict(LARGE)
+    assert used.lut == pytest.approx(74471, rel=0.03)
+    assert (used.dsp, used.bram) == (alone.dsp, alone.bram)
+
+
 def test_columns_are_predicted_as_they_were_synthesized():
     from polyspike.explore.resources import column_lut
 
@@ -85,7 +92,8 @@ def test_all_that_is_searched_fits_and_wastes_no_memory():
     assert {(each.fabric_lanes, each.pairs) for each in two} == {(SMALL.fabric_lanes, 0)}
     assert {each.pairs for each in found if (each.columns, each.lanes) == (1, 16)} == {0, 1}
     assert all(each.probabilistic for each in configurations(BOARD, ("probabilistic",)))
-    assert any((each.columns, each.lanes) == (8, 16) for each in configurations(BOARDS["ulx3s-85f"]))
+    largest = [each for each in configurations(BOARDS["ulx3s-85f"]) if (each.columns, each.lanes) == (8, 16)]
+    assert {each.pairs for each in largest} == {0, 1}
     assert predict(LARGE).fit(available(BOARDS["ulx3s-85f"])) and not predict(LARGE).fit(available(BOARD))
 
 
