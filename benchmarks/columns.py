@@ -28,6 +28,10 @@ CHANGES: tuple[dict[str, int], ...] = (
     {"weight_depth": 1024, "param_depth": 512, "spike_depth": 2048},
     {"negative_threshold": 1},
     {"probabilistic": 1},
+    {"pairs": 1},
+    {"pairs": 1, "lanes": 8},
+    {"pairs": 1, "fire_width": 1},
+    {"pairs": 1, "lanes": 8, "fire_width": 1},
 )
 
 #: Look-up tables that a cell takes the place of.

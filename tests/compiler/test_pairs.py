@@ -8,12 +8,13 @@ import pytest
 from compiler.shadow import check_memory
 from compiler.test_compile import check, image_input, network, output, spiking, weights
 from compiler.test_windows import runs
-from polyspike.compiler import compile, pack_input
+from polyspike.compiler import Share, compile, pack_input
 from polyspike.compiler.lowering import Lowering
 from polyspike.compiler.mapping import OVERHEAD, can_pair, fastest, launch_cycles
 from polyspike.compiler.schedule import Launch, Scheduler
 from polyspike.cosim.random_networks import paired_network, random_images, random_network, with_events
 from polyspike.driver import compare, open_device
+from polyspike.golden import densities
 from polyspike.machine import Machine
 from polyspike.network import CountRange, Layer, MaxPool, Synapse
 from polyspike.spec import LARGE, LARGE_PAIRS, SMALL
@@ -226,14 +227,18 @@ def test_sums_are_continued_one_by_one():
 
 @pytest.mark.parametrize("density", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_events_are_those_of_independent_counts(density, stride):
+@pytest.mark.parametrize("again", [0.0, 0.7])
+def test_events_are_those_of_counts_that_are_so_alike(density, stride, again):
     """The predicted cycles of a layer that events dominate, against the events of random counts."""
     net = closed(*layers(size=(10, 12), stride=(1, stride), channels=(64, 16)))
     configuration = ONE.replace(lanes=16, spike_depth=4096)
     rng = np.random.default_rng(int(100 * density))
-    inputs = rng.integers(1, 16, (4, *net.input.shape)) * (rng.random((4, *net.input.shape)) < density)
+    marks = rng.random((4, *net.input.shape)) < density
+    for x in range(1, marks.shape[-1]):
+        marks[..., x] = np.where(rng.random(marks.shape[:-1]) < again, marks[..., x - 1], marks[..., x])
+    inputs = rng.integers(1, 16, marks.shape) * marks
     for pairs in (0, 1):
-        program = compile(net, configuration.replace(pairs=pairs), density=density)
+        program = compile(net, configuration.replace(pairs=pairs), density=densities({"input": inputs}))
         machine = Machine(program.configuration)
         for write in program.segments[0].writes:
             machine.write(write.space, write.mask, write.address, write.words)
@@ -244,6 +249,17 @@ def test_events_are_those_of_independent_counts(density, stride):
             machine.run(run.blocks[0].first, run.blocks[0].count)
         assert shares(program)[0] == pairs
         assert program.report[0].cycles - OVERHEAD == pytest.approx(machine.cycles / len(inputs), rel=0.05)
+
+
+def test_what_is_not_measured_is_assumed():
+    net = closed(*layers(size=(10, 12), channels=(64, 16)))
+    configuration = ONE.replace(lanes=16, spike_depth=4096)
+
+    def cycles(density):
+        return compile(net, configuration, density=density).report[0].cycles
+
+    assert cycles({}) == cycles(0.5) == cycles({"input": 0.5}) == cycles({"input": Share(0.5)})
+    assert cycles({"input": Share(0.5, 1.0)}) < cycles(0.5) < cycles({"input": Share(0.5, 0.0)})
 
 
 def test_pairs_are_taken_where_they_are_faster():

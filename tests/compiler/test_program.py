@@ -13,6 +13,7 @@ from compiler.host import execute
 from compiler.test_compile import SHRUNKEN, image_input, network, output, spiking, weights
 from polyspike.compiler import compile, listing, load_program, save_program
 from polyspike.cosim.random_networks import paired_network, random_images, random_network
+from polyspike.golden import densities
 from polyspike.machine import Machine
 from polyspike.network import CountRange, MaxPool, Neuron, Synapse, quantize, save
 from polyspike.network.file import read_tensors, write_tensors
@@ -126,8 +127,7 @@ def test_predicted_cycles_follow_the_events(configuration):
         inputs = quantize(net.input, random_images(net, seed, 1))
         machine = Machine(configuration)
         _, counts = execute(compile(net, configuration), inputs, machine)
-        density = {name: float((each != 0).mean()) for name, each in counts[0].items()}
-        density["input"] = float((inputs != 0).mean())
+        density = densities({**counts[0], "input": inputs})
         predicted = sum(each.cycles for each in compile(net, configuration, density=density).report)
         assert predicted > 0.7 * machine.cycles
 

@@ -65,7 +65,7 @@ def test_training_for_few_spikes_makes_few_events():
         result = run(network, quantize(network.input, images), observe=True)
         classes = result.membranes.reshape(len(images), -1).argmax(1)
         assert (classes == labels).mean() > 0.95
-        found[sparsity] = [share for name, share in densities(result.counts).items() if name != "input"]
+        found[sparsity] = [share.one for name, share in densities(result.counts).items() if name != "input"]
     assert sum(found[4.0]) < 0.6 * sum(found[0.0])
 
 

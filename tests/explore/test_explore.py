@@ -17,7 +17,7 @@ from polyspike.explore.resources import builds, columns, memory_blocks
 from polyspike.gateware.boards import BOARDS
 from polyspike.gateware.boards.usb import UsbBoard
 from polyspike.network import save
-from polyspike.spec import LARGE, SMALL, BuildError, Configuration, PolyspikeError
+from polyspike.spec import LARGE, LARGE_PAIRS, SMALL, BuildError, Configuration, PolyspikeError
 
 BOARD = BOARDS["ulx3s-25f"]
 
@@ -58,6 +58,13 @@ def test_predictions_are_near_what_was_routed():
         assert predict_fmax(kind, used) == pytest.approx(manifest.fmax_mhz, rel=0.12), kind.name
 
 
+def test_pairs_are_predicted():
+    """Packed for a ULX3S-85F, `large-pairs` takes 74,471 look-up tables; other cells are those of `large`."""
+    used, alone = predict(LARGE_PAIRS), predict(LARGE)
+    assert used.lut == pytest.approx(74471, rel=0.03)
+    assert (used.dsp, used.bram) == (alone.dsp, alone.bram)
+
+
 def test_columns_are_predicted_as_they_were_synthesized():
     from polyspike.explore.resources import column_lut
 
@@ -73,7 +80,7 @@ def test_all_that_is_searched_fits_and_wastes_no_memory():
     for each in found:
         assert predict(each).fit(available(BOARD))
         depths = (each.weight_depth, each.spike_depth, each.param_depth)
-        shapes[each.columns, each.lanes, each.read_ports, each.fire_width].append(depths)
+        shapes[each.columns, each.lanes, each.read_ports, each.fire_width, each.pairs].append(depths)
         for index, (name, most) in enumerate((("weight", 8192), ("spike", 16384), ("param", 2048))):
             if depths[index] < most:
                 assert not predict(each.replace(**{f"{name}_depth": 2 * depths[index]})).fit(available(BOARD))
@@ -81,9 +88,12 @@ def test_all_that_is_searched_fits_and_wastes_no_memory():
         for first, second in itertools.permutations(depths, 2):
             assert any(a > b for a, b in zip(first, second, strict=True))
     # Lanes of look-up tables make up for multipliers that the part does not have.
-    assert {each.fabric_lanes for each in found if (each.columns, each.lanes) == (2, 16)} == {SMALL.fabric_lanes}
+    two = [each for each in found if (each.columns, each.lanes) == (2, 16)]
+    assert {(each.fabric_lanes, each.pairs) for each in two} == {(SMALL.fabric_lanes, 0)}
+    assert {each.pairs for each in found if (each.columns, each.lanes) == (1, 16)} == {0, 1}
     assert all(each.probabilistic for each in configurations(BOARD, ("probabilistic",)))
-    assert any((each.columns, each.lanes) == (8, 16) for each in configurations(BOARDS["ulx3s-85f"]))
+    largest = [each for each in configurations(BOARDS["ulx3s-85f"]) if (each.columns, each.lanes) == (8, 16)]
+    assert {each.pairs for each in largest} == {0, 1}
     assert predict(LARGE).fit(available(BOARDS["ulx3s-85f"])) and not predict(LARGE).fit(available(BOARD))
 
 

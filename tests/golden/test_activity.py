@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from golden.networks import random_images, random_network
+from polyspike.compiler import Share
 from polyspike.cosim.random_networks import with_events
 from polyspike.golden import activity, densities, run
 from polyspike.network import Input, Layer
@@ -68,4 +69,22 @@ def test_random_networks_equal_plain_loops(seed):
 
 def test_densities_are_the_shares_that_are_not_zero():
     counts = {"half": np.array([[0, 3], [-1, 0]], np.int16), "none": np.zeros((2, 1, 3), np.int16)}
-    assert densities(counts) == {"half": 0.5, "none": 0.0}
+    found = densities(counts)
+    assert {name: share.one for name, share in found.items()} == {"half": 0.5, "none": 0.0}
+    # Never are both neighbours zero.
+    assert found["half"].either(1) == 1.0 and found["none"].either(1) == 0.0
+    assert densities({"column": np.array([[1], [0]])}) == {"column": Share(0.5)}
+
+
+@pytest.mark.parametrize("again", [0.0, 0.4, 0.9])
+def test_neighbours_are_measured(again):
+    """Of rows in which a count is its left neighbour `again`, or else independent: any distance follows from one."""
+    rng = np.random.default_rng(0)
+    rows = rng.random((4000, 40)) < 0.3
+    for x in range(1, 40):
+        rows[:, x] = np.where(rng.random(4000) < again, rows[:, x - 1], rows[:, x])
+    (share,) = densities({"rows": rows.astype(np.int16)}).values()
+    assert share.alike == pytest.approx(again, abs=0.02)
+    for distance in (1, 2, 3):
+        either = (rows[:, distance:] | rows[:, :-distance]).mean()
+        assert share.either(distance) == pytest.approx(either, abs=0.005)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polyspike.compiler import Share
 from polyspike.network import Input, Layer, MaxPool, Network, Synapse
 
 #: Picojoules of an operation with 32-bit floating-point numbers at 45 nm (Horowitz, ISSCC 2014), as papers use them.
@@ -103,9 +104,17 @@ def _passed(synapse: Synapse, magnitudes: Tensor) -> float:
     return float(outputs.sum()) * fan_out
 
 
-def densities(counts: Mapping[str, NDArray[np.integer[Any]]]) -> dict[str, float]:
+def densities(counts: Mapping[str, NDArray[np.integer[Any]]]) -> dict[str, Share]:
     """Return the share of each map's counts that are not zero, by name: what the compiler's cost model goes by.
 
-    `counts` are those of a run that was observed or traced, of any shape.
+    `counts` are those of a run that was observed or traced, [..., width].
     """
-    return {name: float(np.count_nonzero(each)) / each.size for name, each in counts.items()}
+    return {name: _share(each != 0) for name, each in counts.items()}
+
+
+def _share(marks: NDArray[np.bool_]) -> Share:
+    one = float(marks.mean())
+    if marks.shape[-1] == 1 or one in (0, 1):
+        return Share(one)
+    either = float((marks[..., 1:] | marks[..., :-1]).mean())
+    return Share(one, 1 - (either - one) / (one * (1 - one)))

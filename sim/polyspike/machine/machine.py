@@ -356,6 +356,7 @@ class Machine:
             mode, stride_x = PassMode(weights["mode"]), window["stride_x"] // self._together
             if mode is PassMode.MAXIMUM:
                 total += _LOWEST
+            neighbours = self._together == 2 and stride_x == 1 and mode is PassMode.BROADCAST and weights["words"] == 1
             touched = np.zeros(len(y), bool)
             per_word = 8 if weights["wide"] else 16
             row_tap = weights["words"] * per_word if mode is PassMode.BROADCAST else 1
@@ -372,6 +373,10 @@ class Machine:
                     ix = x * stride_x - window["pad_x"] + kx
                     inside = (iy >= 0) & (iy < window["height"]) & (ix >= 0) & (ix < window["width"])
                     touched |= inside
+                    fetched = inside.copy()
+                    if neighbours and kx:
+                        # What the first position of a pair sees, the second one saw at the tap before.
+                        fetched[::2] &= ~inside[1::2]
                     tap = 0 if weights["shared"] else ky * window["kernel_w"] + kx
                     for w in range(weights["words"]):
                         address = (
@@ -385,7 +390,9 @@ class Machine:
                         address = address[inside] & _ADDRESS_MASK & (c.spike_depth - 1)
                         row = weights["base"] + round_ * weights["tile_step"] + tap * row_tap + w * row_word
                         total[inside] = self._check(
-                            self._accumulate(column, mode, weights, total[inside], address, inside, row, w, tile)
+                            self._accumulate(
+                                column, mode, weights, total[inside], address, inside, fetched, row, w, tile
+                            )
                         )
             if mode is PassMode.MAXIMUM:
                 total[~touched] = 0
@@ -399,22 +406,24 @@ class Machine:
         total: Integers,
         address: Integers,
         inside: NDArray[np.bool_],
+        fetched: NDArray[np.bool_],
         row: int,
         w: int,
         tile: int,
     ) -> Integers:
         """Add one spike word a position to sums, int64 [positions, lanes], and return the new sums.
 
-        The positions are those of a column that are `inside` the source.
+        The positions are those of a column that are `inside` the source; for those of them that are `fetched`, the word
+        is not at hand from the tap before.
         """
         c = self.configuration
         words = self.spikes[address]
         self._read_from[address] = True
         counters = self.columns[column]
-        counters.words += len(words)
+        counters.words += int(fetched.sum())
         # Zeros add nothing, but one of them can be the largest count of a window.
         if mode is not PassMode.MAXIMUM:
-            counters.zero_words += int((words == 0).sum())
+            counters.zero_words += int((words[fetched[inside]] == 0).sum())
         if mode is PassMode.RAW:
             counters.events += int((words != 0).sum())
             total = total.copy()

@@ -13,7 +13,7 @@ from polyspike.spec import NEURON_FEATURES, BuildError, InputError
 from .arguments import positive
 
 if TYPE_CHECKING:
-    from polyspike.compiler.mapping import Density
+    from polyspike.compiler.density import Density
     from polyspike.explore import Candidate
     from polyspike.network import Network
 
@@ -22,9 +22,9 @@ SUMMARY = "find the fastest configuration of a board for a network"
 DESCRIPTION = """\
 Predict what a network takes on every configuration that fits a board: clock cycles by the compiler's cost model,
 look-up tables, multipliers, block RAMs and clock from what was synthesized and routed before. Columns, lanes, lanes
-made of look-up tables, read ports, lanes fired together and depths of memories are searched. The fastest are
-printed, those that keep the whole network on the chip before all others, and the very fastest is written as a file for
-`polyspike compile --config-file` and `polyspike build --config-file`. Rates are those of the core alone.
+made of look-up tables, read ports, lanes fired together, pairs of positions and depths of memories are searched. The
+fastest are printed, those that keep the whole network on the chip before all others, and the very fastest is written as
+a file for `polyspike compile --config-file` and `polyspike build --config-file`. Rates are those of the core alone.
 
 --build N also builds the best N, with synthesis, place and route, and shows what was predicted beside what was reached.
 """
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from tqdm import tqdm
 
-    from polyspike.compiler.mapping import DEFAULT_DENSITY
+    from polyspike.compiler.density import DEFAULT_DENSITY
     from polyspike.explore import frontier, search
     from polyspike.gateware.boards import find
 
@@ -105,7 +105,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 _HEADINGS = (
-    *("columns x lanes", "of LUTs", "ports", "fired", "weights", "spikes", "params"),
+    *("columns x lanes", "of LUTs", "ports", "fired", "pairs", "weights", "spikes", "params"),
     *("LUT", "DSP", "BRAM", "MHz", "cycles", "on chip", "images/s"),
 )
 
@@ -114,7 +114,9 @@ def _row(candidate: "Candidate", front: bool) -> tuple[str, ...]:
     c, used = candidate.configuration, candidate.resources
     return (
         f"{c.columns} x {c.lanes}",
-        *map(str, (c.fabric_lanes, c.read_ports, c.fire_width, c.weight_depth, c.spike_depth, c.param_depth)),
+        *map(str, (c.fabric_lanes, c.read_ports, c.fire_width)),
+        "yes" if c.pairs else "no",
+        *map(str, (c.weight_depth, c.spike_depth, c.param_depth)),
         *(f"{each:,}" for each in (used.lut, used.dsp, used.bram)),
         f"{candidate.fmax_mhz:.0f}",
         f"{candidate.cycles:,}",

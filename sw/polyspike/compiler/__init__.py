@@ -1,5 +1,6 @@
 """From an integer network to a program: tiling, memory allocation, range proof, encoding. Needs no torch."""
 
+from .density import Share
 from .disassembly import listing
 from .file import load_program, save_program
 from .packing import DenseInput, InputPacking, dense_input, pack_input
@@ -16,6 +17,7 @@ __all__ = [
     "Program",
     "Run",
     "Segment",
+    "Share",
     "Step",
     "Upload",
     "Write",

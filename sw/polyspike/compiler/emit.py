@@ -24,8 +24,9 @@ from polyspike.spec.instructions import (
 )
 from polyspike.spec.memory import Space
 
+from .density import Density
 from .lowering import Lowering, Task
-from .mapping import Density, choose, fastest
+from .mapping import choose, fastest
 from .program import Block, Box, Run, Segment, Step, Write
 from .schedule import Item, Launch, instruction_count
 from .words import pack_params, pack_weight_rows

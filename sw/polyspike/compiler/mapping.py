@@ -11,12 +11,13 @@ some for each tap inside the map, each row above it and tap left of it, each pas
 cycles the column's port takes for the words of all its columns, and one; columns that hold different tiles of one
 position are served together, unless their words differ by tile. `fire` are the cycles to fire a tile (with several
 timesteps until it has left the pipeline, because the next timestep needs its membrane), and `writes` the words that all
-columns together write. Density is the share of counts that are not zero: 0.5, or what was measured.
+columns together write. Density is the share of counts that are not zero: assumed, or what was measured.
 
-In pairs, the formula counts pairs instead of positions. Either count of a pair makes an event for both: with density d,
-`1 - (1 - d)^2` of the channels at a tap that both positions have inside the map. Elementwise words are events of one
-position each, as ever. The walk names the words of both, but takes its other cycles only once; two tiles are fired one
-after the other, and the words of both written.
+In pairs, the formula counts pairs instead of positions. Either count of a pair makes an event for both: at a tap that
+both positions have inside the map, the share of counts a stride apart of which either is not zero. Elementwise words
+are events of one position each, as ever. The walk names the words of both, but takes its other cycles only once; where
+a pixel is one word and the stride is 1, a word that both positions see is named, and fetched, only once. Two tiles are
+fired one after the other, and the words of both written.
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
@@ -24,16 +25,15 @@ cycles a lane. Probabilistic neurons, of any column, take some cycles for each n
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import FireKind, PassMode
 
+from .density import Density, share_of
 from .lowering import Lowering, Span, Task
 from .program import INSTRUCTION_CYCLES
 from .schedule import MAX_STRIDE, MAX_WORDS, Launch, instruction_count
-
-DEFAULT_DENSITY = 0.5
 
 #: Cycles that the walk over a window takes besides one a word: for each tap inside the map, for each row above it or
 #: tap left of it, for each pass, and for each position.
@@ -59,15 +59,6 @@ DRAW_CYCLES, RANDOM_TIME_CYCLES, RANDOM_POSITION_CYCLES = 9, 3, 34
 
 #: Cycles from one position to the next where numbers are drawn for it.
 DEAL_CYCLES = 35
-
-Density = float | Mapping[str, float]
-
-
-def density_of(density: Density, name: str) -> float:
-    """Return the density of a map: measured, or assumed where it was not."""
-    if isinstance(density, Mapping):
-        return density.get(name, DEFAULT_DENSITY)
-    return density
 
 
 def can_pair(lowering: Lowering, launch: Launch) -> bool:
@@ -96,12 +87,15 @@ def fastest(lowering: Lowering, launch: Launch, position_log2: int, density: Den
     return min((launch_cycles(lowering, launch, position_log2, density, pairs), pairs) for pairs in options)
 
 
-def _taps(outputs: Span, together: int, taps: Span, stride: int, padding: int, size: int) -> tuple[float, float, float]:
+def _taps(
+    outputs: Span, together: int, taps: Span, stride: int, padding: int, size: int
+) -> tuple[float, float, float, float]:
     """Return averages over outputs, of which so many are worked on together, along one axis of a map of `size`.
 
-    They are pixels inside the map, taps of the window that are inside for at least one output, and taps before it.
+    They are pixels inside the map, taps of the window that are inside for at least one output, taps before it, and
+    pixels that are new: not the first output's at a tap if they were the second one's at the tap before.
     """
-    pixels = inside = before = 0
+    pixels = inside = before = new = 0
     for out in range(*outputs, together):
         for tap in range(*taps):
             places = [each * stride - padding + tap for each in range(out, out + together)]
@@ -109,8 +103,9 @@ def _taps(outputs: Span, together: int, taps: Span, stride: int, padding: int, s
             pixels += count
             inside += count > 0
             before += places[-1] < 0
+            new += count - (count > 1 and stride == 1 and tap > taps[0])
     groups = (outputs[1] - outputs[0]) // together
-    return pixels / groups, inside / groups, before / groups
+    return pixels / groups, inside / groups, before / groups, new / groups
 
 
 def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, density: Density, pairs: bool) -> int:
@@ -129,7 +124,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         walk += PASS_CYCLES + TAP_CYCLES * taps + SUMS_CYCLES * own
     for term in task.terms:
         layout = lowering.maps[term.source]
-        (_, rows, above), (pixels, columns, left) = (
+        (_, rows, above, _), (pixels, columns, left, new) = (
             _taps(span, count, taps, term.stride[axis], term.padding[axis], size)
             for axis, span, count, taps, size in (
                 (0, launch.rows, 1, term.ky, layout.height),
@@ -137,19 +132,20 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
             )
         )
         inside = rows * pixels
-        fetched = inside * lowering.term_words(term)
+        words, share = lowering.term_words(term), share_of(density, term.source)
+        fetched = rows * (new if words == 1 and term.mode is PassMode.BROADCAST else pixels) * words
         walk += PASS_CYCLES + TAP_CYCLES * rows * columns + fetched + SKIP_CYCLES * (above + rows * left)
         if term.mode is PassMode.BROADCAST:
             common += fetched
             channels = lowering.network[term.source].shape[0]
             per_word = WORD_BITS // layout.bits
             counts = min(term.words[1] * per_word, channels) - term.words[0] * per_word
-            share = density_of(density, term.source)
             # Both positions of a pair have `pixels - columns` taps inside the map.
-            events += inside * counts * share - rows * (pixels - columns) * counts * share**2
+            both = pixels - columns
+            events += rows * counts * ((pixels - 2 * both) * share.one + both * share.either(term.stride[1]))
         else:
-            share = density_of(density, term.source) if term.mode is PassMode.ELEMENTWISE else 1.0
-            events += inside * lowering.lanes * share if c.compact else fetched
+            counted = share.one if term.mode is PassMode.ELEMENTWISE else 1.0
+            events += inside * lowering.lanes * counted if c.compact else fetched
             own += fetched
     positions = launch.positions // together
     groups = c.columns >> position_log2

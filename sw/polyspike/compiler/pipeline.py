@@ -5,9 +5,10 @@ import math
 from polyspike.network import Input, Layer, MaxPool, Network, Node, verify
 from polyspike.spec import Configuration
 
+from .density import DEFAULT_DENSITY, Density
 from .emit import Part, emit, pack
 from .lowering import Lowering
-from .mapping import DEFAULT_DENSITY, Density, least_cycles
+from .mapping import least_cycles
 from .packing import InputPacking, pack_window_rows
 from .program import Download, LayerReport, Program, Run, Segment, Upload
 from .proof import prove
@@ -25,7 +26,7 @@ def compile(network: Network, configuration: Configuration, *, density: Density 
         The hardware. What does not fit its memories is streamed.
     density
         Share of counts that are not zero, for predicted cycles and the choice of mappings: one number, or one for
-        each map by name. It never changes a result.
+        each map by name, or what `polyspike.golden.densities` measured. It never changes a result.
 
     Raises
     ------

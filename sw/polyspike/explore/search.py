@@ -7,15 +7,16 @@ from concurrent.futures import Executor, as_completed
 from typing import Any
 
 from polyspike.compiler import compile
-from polyspike.compiler.mapping import DEFAULT_DENSITY, Density
+from polyspike.compiler.density import DEFAULT_DENSITY, Density
 from polyspike.gateware.boards import Board
 from polyspike.network import Network
 from polyspike.spec import CompileError, Configuration, ConfigurationError, MembraneOverflowError
 
 from .resources import Resources, available, predict, predict_fmax
 
-#: What is tried. Lanes made of look-up tables are as many as the part has too few multipliers for.
-COLUMNS, LANES, READ_PORTS, FIRE_WIDTHS = (1, 2, 4, 8, 16), (8, 16), (1, 2, 4), (1, 2)
+#: What is tried. Lanes made of look-up tables are as many as the part has too few multipliers for; with some of them
+#: there are no pairs.
+COLUMNS, LANES, READ_PORTS, FIRE_WIDTHS, PAIRS = (1, 2, 4, 8, 16), (8, 16), (1, 2, 4), (1, 2), (0, 1)
 WEIGHT_DEPTHS = (512, 1024, 2048, 4096, 8192)
 SPIKE_DEPTHS = (1024, 2048, 4096, 8192, 16384)
 PARAM_DEPTHS = (256, 512, 1024, 2048)
@@ -65,13 +66,13 @@ def configurations(board: type[Board], features: Sequence[str] = ()) -> Iterator
         Nothing can be predicted for the board's part.
     """
     room = available(board)
-    for columns, lanes, ports, fire_width in itertools.product(COLUMNS, LANES, READ_PORTS, FIRE_WIDTHS):
+    for columns, lanes, ports, fire_width, pairs in itertools.product(COLUMNS, LANES, READ_PORTS, FIRE_WIDTHS, PAIRS):
         fabric = max(0, lanes - room.dsp // columns)
         fitting = []
         for depths in itertools.product(WEIGHT_DEPTHS, SPIKE_DEPTHS, PARAM_DEPTHS):
             try:
                 configuration = Configuration(
-                    f"{columns}x{lanes}",
+                    f"{columns}x{lanes}{'-pairs' if pairs else ''}",
                     columns,
                     lanes,
                     *depths,
@@ -79,6 +80,7 @@ def configurations(board: type[Board], features: Sequence[str] = ()) -> Iterator
                     read_ports=ports,
                     fire_width=fire_width,
                     fabric_lanes=fabric,
+                    pairs=pairs,
                     **dict.fromkeys(features, 1),
                 )
             except ConfigurationError:
