@@ -60,11 +60,11 @@ from polyspike.spec import NAMED
 #: nonzero event in this share of all cycles.
 WIDE, WANTED = 16, 0.90
 
-#: The board whose manifest a configuration's rates are from.
-BOARDS = {"tiny": "icebreaker", "small": "ulx3s-25f", "large": "orangecrab-85f", "large-pairs": "ulx3s-85f"}
+#: The board whose manifest a configuration's rates are from; None where none was routed, and there are no rates.
+BOARDS = {"tiny": "icebreaker", "small": "ulx3s-25f", "large": "ulx3s-85f", "large-pairs": None}
 
-#: The configuration whose layers are shown one by one.
-SHOWN = "large-pairs"
+#: The configurations whose layers are shown one by one.
+SHOWN = ("large", "large-pairs")
 
 #: Networks with trained weights, and those with random ones.
 TRAINED, UNTRAINED = ("demo", "lenet-s", "resnet8", "resnet8-sparse", "resnet20"), ("ds-cnn", "vgg16")
@@ -208,36 +208,45 @@ def lost(layer: dict[str, Any], columns: int) -> dict[str, float]:
     }
 
 
-def row(measured: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """Return a case's entry in docs/bench.json: what was measured, at the clock and size of a routed board."""
-    configuration = manifest.configuration
+def row(measured: dict[str, Any], manifest: Manifest | None) -> dict[str, Any]:
+    """Return a case's entry in docs/bench.json: what was measured, at the clock and size of a routed board if any."""
+    configuration = NAMED[measured["configuration"]]
     layers = measured["layers"]
     parts = [lost(layer, configuration.columns) for layer in layers]
     causes = {cause: sum(part[cause] for part in parts) for cause in CAUSES}
     cycles = sum(causes.values())
-    rate = manifest.fmax_mhz * 1e6 / cycles
-    over_link = link_rate(CLASSES[manifest.board], manifest) / max(measured["bytes_sent"], measured["bytes_received"])
-    link = max(0.0, manifest.fmax_mhz * 1e6 / over_link - cycles)
+    dsp = configuration.columns * (configuration.lanes - configuration.fabric_lanes)
+    routed: dict[str, Any] = dict.fromkeys(("board", "fmax_mhz", "images_per_s", "images_per_s_per_klut"))
+    routed["images_per_s_over_link"] = link = None
+    if manifest is not None:
+        rate = manifest.fmax_mhz * 1e6 / cycles
+        most = max(measured["bytes_sent"], measured["bytes_received"])
+        over_link = link_rate(CLASSES[manifest.board], manifest) / most
+        link = round(max(0.0, manifest.fmax_mhz * 1e6 / over_link - cycles), 1)
+        dsp = manifest.utilization.dsp
+        routed = {
+            "board": manifest.board,
+            "fmax_mhz": manifest.fmax_mhz,
+            "images_per_s": significant(rate),
+            "images_per_s_per_klut": significant(rate / manifest.utilization.lut * 1000),
+            "images_per_s_over_link": significant(min(rate, over_link)),
+        }
     wide = [layer for layer in layers if layer["name"] in measured["wide_convolutions"]]
     events = sum(layer["events"] for layer in wide)
     return {
         "network": measured["network"],
         "configuration": measured["configuration"],
-        "board": manifest.board,
         "cycles_per_image": round(cycles, 1),
-        "fmax_mhz": manifest.fmax_mhz,
-        "dsp": manifest.utilization.dsp,
-        "images_per_s": significant(rate),
-        "images_per_s_per_dsp_mhz": significant(rate / max(1, manifest.utilization.dsp) / manifest.fmax_mhz),
-        "images_per_s_per_klut": significant(rate / manifest.utilization.lut * 1000),
-        "images_per_s_over_link": significant(min(rate, over_link)),
+        **routed,
+        "dsp": dsp,
+        "images_per_s_per_dsp_mhz": significant(1e6 / cycles / max(1, dsp)),
         "utilization": round((causes["events"] + causes["idle lanes"]) / cycles, 4),
         "utilization_of_wide_convolutions": round(
             events / max(1, configuration.columns * sum(layer["cycles"] + layer["setup"] for layer in wide)), 4
         ),
         "lost": {
             **{name.replace(" ", "_"): round(causes[name], 1) for name in CAUSES if name != "events"},
-            "link": round(link, 1),
+            "link": link,
         },
         **{name: value for name, value in measured.items() if name not in ("network", "configuration")},
     }
@@ -282,10 +291,10 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
             (
                 each["network"],
                 f"`{each['configuration']}`",
-                each["board"],
+                each["board"] or "not routed",
                 number(round(each["cycles_per_image"])),
                 before,
-                f"{each['fmax_mhz']:.1f}",
+                "" if each["fmax_mhz"] is None else f"{each['fmax_mhz']:.1f}",
                 rate_text(each["images_per_s"]),
                 f"{each['images_per_s_per_dsp_mhz']:.4f}",
                 rate_text(each["images_per_s_per_klut"]),
@@ -313,9 +322,9 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
     ]
     parts += _beside_others(rows)
     for each in rows:
-        if each["configuration"] != SHOWN:
+        if each["configuration"] not in SHOWN:
             continue
-        columns = NAMED[SHOWN].columns
+        columns = NAMED[each["configuration"]].columns
         lines = []
         for layer in each["layers"]:
             spent = lost(layer, columns)
@@ -331,7 +340,7 @@ def page(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> str:
                 )
             )
         parts += [
-            f"## {each['network']} on `{SHOWN}`, {each['data']}",
+            f"## {each['network']} on `{each['configuration']}`, {each['data']}",
             f"{each['images']} image(s), {each['macs'] / 1e6:.1f} M multiply-accumulates of the dense network each; "
             f"weights {'resident' if each['resident'] else 'streamed'}. *Predicted* is the compiler's cost model with "
             "these densities, against the counted cycles.",
@@ -366,9 +375,9 @@ def _beside_others(rows: list[dict[str, Any]]) -> list[str]:
     table = [
         (
             f"polyspike, `{each['configuration']}`, {each['network']}",
-            each["board"],
+            each["board"] or "not routed",
             number(each["dsp"]),
-            f"{each['fmax_mhz']:.0f}",
+            "" if each["fmax_mhz"] is None else f"{each['fmax_mhz']:.0f}",
             rate_text(each["images_per_s"]),
             f"{each['images_per_s_per_dsp_mhz']:.3f}",
         )
@@ -405,7 +414,7 @@ def _limits(rows: list[dict[str, Any]]) -> list[str]:
     table = []
     for each in rows:
         configuration = NAMED[each["configuration"]]
-        if configuration.columns != NAMED[SHOWN].columns:
+        if configuration.name not in SHOWN:
             continue
         events = each["events"]["paired" if configuration.pairs else "alone"]
         cases = (
@@ -413,7 +422,7 @@ def _limits(rows: list[dict[str, Any]]) -> list[str]:
             ("events alone, one in every column and cycle", events / configuration.columns),
         )
         for name, cycles in cases:
-            rate = number(round(1e6 * each["fmax_mhz"] / cycles))
+            rate = "" if each["fmax_mhz"] is None else number(round(1e6 * each["fmax_mhz"] / cycles))
             table.append(
                 (
                     each["network"],
@@ -444,8 +453,10 @@ def _verdict(entry: dict[str, Any]) -> str:
     return f"Wide convolutions below {percent(WANTED, 0)} of the counted cycles: {', '.join(below) or 'none'}."
 
 
-def rate_text(value: float) -> str:
-    """Return a rate as it stands in tables."""
+def rate_text(value: float | None) -> str:
+    """Return a rate as it stands in tables; nothing where there is none."""
+    if value is None:
+        return ""
     return number(round(value)) if value >= 100 else f"{value:.3g}"
 
 
@@ -464,7 +475,9 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         axes.barh(names, shares, left=left, color=colour, label=cause, height=0.7)
         left += shares
     for index, each in enumerate(rows):
-        text = f"{each['cycles_per_image']:,.0f} cycles, {rate_text(each['images_per_s'])} images/s"
+        text = f"{each['cycles_per_image']:,.0f} cycles"
+        if each["images_per_s"] is not None:
+            text += f", {rate_text(each['images_per_s'])} images/s"
         axes.text(101, index, text, va="center", fontsize=7)
     axes.set_xlim(0, 130)
     axes.set_xticks(range(0, 101, 20))
@@ -503,10 +516,12 @@ def main() -> int:
             )
             if measured is None:
                 continue
-            rows.append(row(measured, manifests[BOARDS[name]]))
+            board = BOARDS[name]
+            rows.append(row(measured, None if board is None else manifests[board]))
             print(
                 f"{case.name} on {name}: {number(round(rows[-1]['cycles_per_image']))} cycles, "
-                f"{rate_text(rows[-1]['images_per_s'])} images/s, columns busy {percent(rows[-1]['utilization'])}, "
+                f"{rate_text(rows[-1]['images_per_s']) or '?'} images/s, columns busy "
+                f"{percent(rows[-1]['utilization'])}, "
                 f"{measured['integers_differing']} of {number(measured['integers_compared'])} integers differ",
                 flush=True,
             )

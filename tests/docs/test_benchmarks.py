@@ -63,6 +63,14 @@ def test_figures_follow_from_cycles_and_manifest(benchmark):
     assert lost["link"] == pytest.approx(manifest.fmax_mhz * 1e6 / 600 - 1400, rel=1e-3)
 
 
+def test_without_a_routed_board_there_are_no_rates_but_what_a_multiplier_is_worth(benchmark):
+    bench = benchmark("bench")
+    row = bench.row({**MEASURED, "configuration": "large-pairs"}, None)
+    assert row["images_per_s"] is row["fmax_mhz"] is row["board"] is row["lost"]["link"] is None
+    assert row["dsp"] == 128 and row["images_per_s_per_dsp_mhz"] == pytest.approx(1e6 / 1400 / 128, rel=1e-3)
+    assert "| `large-pairs` | not routed | 1,400 |  |  |  |" in bench.page([row], [])
+
+
 def test_history_grows_where_cycles_change(benchmark):
     bench = benchmark("bench")
     row = bench.row(MEASURED, bitstreams.manifests()["ulx3s-85f"])
@@ -84,5 +92,6 @@ def test_the_committed_page_is_of_its_figures_and_the_manifests(benchmark):
     assert bench.page(rows, history) == (DOCS / "benchmarks.md").read_text()
     manifests = bitstreams.manifests()
     for row in rows:
-        assert row == bench.row({name: row[name] for name in MEASURED}, manifests[row["board"]])
+        manifest = None if row["board"] is None else manifests[row["board"]]
+        assert row == bench.row({name: row[name] for name in MEASURED}, manifest)
         assert row["integers_differing"] == 0
