@@ -607,8 +607,8 @@ MUTATIONS = (
         "pair-one-membrane",
         Kind.STALE,
         "both positions of a pair leave their membranes in one place",
-        "keep_write.addr.eq(Cat(out.group, out.second) if configuration.pairs else out.group)",
-        "keep_write.addr.eq(out.group)",
+        "out.valid & (out.second == second) if configuration.pairs else out.valid",
+        "out.valid",
     ),
     Mutation(
         WALK,
