@@ -34,8 +34,8 @@ PARTS = {
 FULL = 0.85
 
 #: What pairs add to a column among others, over what they add to one that is synthesized alone. So it is in
-#: `large-pairs` packed for a ULX3S-85F with two lanes fired a cycle, which takes 74,471 look-up tables; of two columns it
-#: is almost 1.
+#: `large-pairs` packed for a ULX3S-85F with two lanes fired a cycle, which takes 74,471 look-up tables; of two columns
+#: it is almost 1.
 PAIRED = 0.7
 
 #: Shapes of a block RAM: bytes a word, and words. Bytes have 9 bits, of which memories of 8-bit bytes use 8.
