@@ -51,6 +51,7 @@ from polyspike.convert import Options, convert
 from polyspike.convert import demo as checkpoint
 from polyspike.cosim.build import core
 from polyspike.driver import compare, open_device
+from polyspike.explore import predict
 from polyspike.gateware.boards import BOARDS as CLASSES
 from polyspike.golden import densities
 from polyspike.network import Layer, Network
@@ -215,9 +216,9 @@ def row(measured: dict[str, Any], manifest: Manifest | None) -> dict[str, Any]:
     parts = [lost(layer, configuration.columns) for layer in layers]
     causes = {cause: sum(part[cause] for part in parts) for cause in CAUSES}
     cycles = sum(causes.values())
-    dsp = configuration.columns * (configuration.lanes - configuration.fabric_lanes)
-    routed: dict[str, Any] = dict.fromkeys(("board", "fmax_mhz", "images_per_s", "images_per_s_per_klut"))
-    routed["images_per_s_over_link"] = link = None
+    dsp, link = predict(configuration).dsp, None
+    rates = ("images_per_s", "images_per_s_per_klut", "images_per_s_over_link")
+    routed: dict[str, Any] = dict.fromkeys(("board", "fmax_mhz", *rates))
     if manifest is not None:
         rate = manifest.fmax_mhz * 1e6 / cycles
         most = max(measured["bytes_sent"], measured["bytes_received"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from machine.running import execute
 from polyspike.machine import Machine
 from polyspike.spec import LARGE, TINY, DeviceError
 from polyspike.spec.instructions import (
@@ -18,7 +19,6 @@ from polyspike.spec.instructions import (
     FireKind,
     PassMode,
     RandomValue,
-    encode,
     make,
 )
 from polyspike.spec.memory import Space
@@ -55,11 +55,6 @@ def program(source=None, window=None, weights=None, output=None, shape=None, fir
             make(WEIGHTS, **WEIGHTS_DEFAULTS | {"slot": 1} | second[1]),
         ]
     return [*code, make(RUN)]
-
-
-def execute(machine, instructions):
-    machine.write(Space.PROGRAM, 0, 0, [encode(each) for each in instructions])
-    machine.run(0, len(instructions))
 
 
 def write_row(machine, row, values, mask=1):

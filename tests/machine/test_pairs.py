@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from machine.running import execute
 from polyspike.machine import Machine
 from polyspike.spec import LARGE, DeviceError
 from polyspike.spec.instructions import (
@@ -17,7 +18,6 @@ from polyspike.spec.instructions import (
     WINDOW,
     FireKind,
     PassMode,
-    encode,
     make,
 )
 from polyspike.spec.memory import Space
@@ -72,11 +72,6 @@ def prepared(seed, configuration=PAIRS):
         getattr(machine, name)[:] = rng.integers(low, high, (1, configuration.param_depth))
     machine.weights[:] = machine.weights[:1]
     return machine
-
-
-def execute(machine, instructions):
-    machine.write(Space.PROGRAM, 0, 0, [encode(each) for each in instructions])
-    machine.run(0, len(instructions))
 
 
 def counted(machine, instructions):

@@ -149,8 +149,8 @@ class Walk(wiring.Component):
             second_only = register("second_only", paired & (x < 0) | within & same)
             is_second = Mux(both, second, second_only)
             reach, second_address = Signal(address_bits), Signal(address_bits)
-            on = go & (~both | second)
-            last_sum = last_sum & (~both | second)
+            last_turn = ~both | second
+            on, last_sum = go & last_turn, last_sum & last_turn
             word_address = Mux(is_second, second_address, address)
             m.d.sync += [
                 reach.eq(Mux(paired, steps.x >> 1, 0)),
@@ -160,7 +160,7 @@ class Walk(wiring.Component):
                 m.d.sync += second.eq(~second)
             m.d.comb += [
                 step.p.second.eq(is_second),
-                step.p.end.eq(~both | second | (weights.mode != PassMode.BROADCAST)),
+                step.p.end.eq(last_turn | (weights.mode != PassMode.BROADCAST)),
                 step.p.again.eq(again),
             ]
         # With 8 lanes, two tiles share a word of 16 counts.

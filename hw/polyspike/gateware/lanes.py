@@ -193,11 +193,10 @@ class Lanes(wiring.Component):
             )
             if pairs:
                 multiplier = Multiplier(_SECOND + len(upper), WEIGHT_BITS + _LARGEST_SHIFT)
+                self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)
             else:
                 multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
             m.submodules[f"multiplier{lane}"] = multiplier
-            if pairs:
-                self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)
             weight = Signal(signed(WEIGHT_BITS), name=f"weight{lane}")
             operand = Signal(signed(multiplier.a_bits), name=f"operand{lane}")
             factor = Signal(signed(multiplier.b_bits), name=f"factor{lane}")

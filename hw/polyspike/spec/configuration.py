@@ -27,9 +27,6 @@ ADDRESS_BITS = 16
 #: What only some conversion methods need of the fire units. Where it is not there it costs nothing.
 FEATURES = ("negative_threshold", "probabilistic")
 
-#: Fields that are mentioned neither in files nor in the digest where they are 0, because then they cost nothing.
-_OPTIONAL = ("pairs", *FEATURES)
-
 #: Which of them the neurons of each conversion method need.
 NEURON_FEATURES: dict[str, tuple[str, ...]] = {
     "pmsm": (),
@@ -40,6 +37,9 @@ NEURON_FEATURES: dict[str, tuple[str, ...]] = {
     "if": (),
     "tpp": ("probabilistic",),
 }
+
+#: Fields that are mentioned neither in files nor in the digest where they are 0, because then they cost nothing.
+_OPTIONAL = ("pairs", *FEATURES)
 
 
 def _is_power_of_two(value: int) -> bool:

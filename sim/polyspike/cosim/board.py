@@ -11,10 +11,9 @@ import termios
 import threading
 import tty
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from polyspike.driver import Connection, Link, open_link
+from polyspike.driver.device import Closing
 from polyspike.driver.rates import RatedTransport, negotiate
 from polyspike.spec import Configuration, LinkError
 from polyspike.spec.uart import BASE_BAUD
@@ -188,7 +187,7 @@ class SimulatedSerialTransport(RatedTransport):
             raise ValueError(f"{baud} baud is too fast for a simulated clock of {self.wires.clock_hz} Hz")
 
 
-class SimulatedSerialBoard:
+class SimulatedSerialBoard(Closing):
     """A simulated board at the other end of a pseudo-terminal, for any program that can use a serial port.
 
     As on a real board, both ends have a rate: that of the pseudo-terminal is the one set by whoever opened it. Time
@@ -232,14 +231,6 @@ class SimulatedSerialBoard:
         for descriptor in (self._wake, self._host, self._port):
             os.close(descriptor)
         self.wires.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _pump(self) -> None:
         """Simulate, and move bytes between the pseudo-terminal and the board, until the board is closed."""

@@ -1,6 +1,6 @@
 """The rules of streams for every block that has an output stream, and what their proofs know of its inside."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from amaranth.hdl import Cat
@@ -23,6 +23,7 @@ from polyspike.gateware import (
     uart,
     unpacker,
 )
+from polyspike.spec import Configuration
 
 from .configurations import COLUMNS, COMPACT, PAIRS, REDUCED
 from .properties import Inside, Properties
@@ -107,38 +108,23 @@ def stream_proofs() -> Iterator[Proof]:
         build = stream_rules(make, constant=constant, helper=helper)
         return Proof(name, "stream rules", build, cycles=cycles, reach=reach, quick=quick)
 
+    def walks(c: Configuration, kind: str) -> Proof:
+        helper = _walks_for_an_item("")
+        return rules(f"Walk{kind}", lambda: fetch.Walk(c), constant=["layer"], helper=helper, cycles=4, reach=16)
+
+    def behind_the_walk(c: Configuration, kind: str, steady: Sequence[str] = ()) -> Iterator[Proof]:
+        helper = _walks_for_an_item("walk.")
+        yield rules(f"Fetch{kind}", lambda: fetch.Fetch(c), constant=["layer"], helper=helper, cycles=4, reach=0)
+        yield rules(f"Gather{kind}", lambda: gather.Gather(c), constant=["weights"])
+        yield rules(f"Lanes{kind}", lambda: lanes.Lanes(c), constant=["weights", *steady], reach=16)
+        yield rules(f"Fire{kind}", lambda: fire.Fire(c), constant=["fire", "counts"], reach=30)
+
     yield rules("Buffer", lambda: buffer.Buffer(4), quick=True)
-    yield rules(
-        "Walk", lambda: fetch.Walk(REDUCED), constant=["layer"], helper=_walks_for_an_item(""), cycles=4, reach=16
-    )
-    yield rules(
-        "Walk, compact",
-        lambda: fetch.Walk(COMPACT),
-        constant=["layer"],
-        helper=_walks_for_an_item(""),
-        cycles=4,
-        reach=16,
-    )
-    yield rules(
-        "Fetch", lambda: fetch.Fetch(REDUCED), constant=["layer"], helper=_walks_for_an_item("walk."), cycles=4, reach=0
-    )
-    yield rules("Gather", lambda: gather.Gather(REDUCED), constant=["weights"])
-    yield rules("Lanes", lambda: lanes.Lanes(REDUCED), constant=["weights"], reach=16)
-    yield rules("Fire", lambda: fire.Fire(REDUCED), constant=["fire", "counts"], reach=30)
-    yield rules(
-        "Walk, pairs", lambda: fetch.Walk(PAIRS), constant=["layer"], helper=_walks_for_an_item(""), cycles=4, reach=16
-    )
-    yield rules(
-        "Fetch, pairs",
-        lambda: fetch.Fetch(PAIRS),
-        constant=["layer"],
-        helper=_walks_for_an_item("walk."),
-        cycles=4,
-        reach=0,
-    )
-    yield rules("Gather, pairs", lambda: gather.Gather(PAIRS), constant=["weights"])
-    yield rules("Lanes, pairs", lambda: lanes.Lanes(PAIRS), constant=["weights", "paired"], reach=16)
-    yield rules("Fire, pairs", lambda: fire.Fire(PAIRS), constant=["fire", "counts"], reach=30)
+    yield walks(REDUCED, "")
+    yield walks(COMPACT, ", compact")
+    yield from behind_the_walk(REDUCED, "")
+    yield walks(PAIRS, ", pairs")
+    yield from behind_the_walk(PAIRS, ", pairs", ["paired"])
     yield rules("CompactGather", lambda: compact_gather.CompactGather(COMPACT), helper=_holds_its_word)
     yield rules("CompactLanes", lambda: compact_lanes.CompactLanes(COMPACT), constant=["weights"])
     yield rules(

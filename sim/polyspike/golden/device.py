@@ -1,14 +1,13 @@
 """The golden model behind the driver's `Device` protocol."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polyspike.compiler.program import Program
 from polyspike.driver.device import (
+    Closing,
     Counters,
     Identity,
     Result,
@@ -22,7 +21,7 @@ from polyspike.spec import Configuration, DeviceError
 from .model import run
 
 
-class GoldenDevice:
+class GoldenDevice(Closing):
     """Executes the network inside a program, not its instructions. It has no hardware, so no counters and no profile.
 
     `configuration` only decides which programs are refused; with None it is the first program's.
@@ -73,14 +72,6 @@ class GoldenDevice:
         """Let go of the program."""
         self._closed = True
         self._program = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _need_open(self) -> None:
         if self._closed:

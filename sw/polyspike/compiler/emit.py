@@ -97,6 +97,8 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
         for task, placement in placements.items()
         for write in (*_weight_writes(lowering, task, placement), *_param_writes(lowering, task, placement))
     ]
+    # Predicted cycles of each RUN, and whether it works on pairs.
+    costs = {launch: fastest(lowering, launch, chosen[launch.task], density) for launch in launches}
     instructions: list[Instruction] = []
     known: dict[tuple[int, ...], int] = {}
     steps: list[Step] = []
@@ -105,9 +107,7 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
             if not isinstance(step, Launch):
                 steps.append(step)
                 continue
-            placement = placements[step.task]
-            pairs = fastest(lowering, step, placement.position_log2, density)[1]
-            code = _instructions(lowering, step, placement, pairs)
+            code = _instructions(lowering, step, placements[step.task], pairs=costs[step][1])
             words = tuple(encode(each) for each in code)
             if words not in known:
                 known[words] = len(instructions)
@@ -126,17 +126,16 @@ def emit(lowering: Lowering, items: Sequence[Item], density: Density) -> tuple[S
     parts = []
     for task, position_log2 in chosen.items():
         mine = [launch for launch in launches if launch.task is task]
-        costs = [fastest(lowering, launch, position_log2, density) for launch in mine]
         parts.append(
             Part(
                 lowering.owner(task.node.name),
                 position_log2,
                 task.tile_count,
-                sum(cycles for cycles, _ in costs),
+                sum(costs[launch][0] for launch in mine),
                 lowering.task_rows(task, position_log2),
                 task.sums is not None and any(launch.sums_window != (1, 1) for launch in mine),
                 len(mine),
-                sum(pairs for _, pairs in costs),
+                sum(costs[launch][1] for launch in mine),
             )
         )
     return Segment(tuple(writes), tuple(steps), tuple(instructions)), parts

@@ -167,6 +167,22 @@ class Device(Protocol):
     ) -> None: ...
 
 
+class Closing:
+    """Base of what a `with` statement closes at its end."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 def describe(configuration: Configuration) -> str:
     """Name a configuration in a way that tells it from another one of the same name."""
     return f"configuration {configuration.name!r} (digest {configuration.digest})"

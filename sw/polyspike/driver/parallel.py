@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from polyspike.compiler.program import Program
 from polyspike.spec import InputError
 
-from .device import Counters, Device, Identity, LayerProfile, Rates, Result, as_program
+from .device import Closing, Counters, Device, Identity, LayerProfile, Rates, Result, as_program
 
 
-class ParallelDevice:
+class ParallelDevice(Closing):
     """Devices of one kind that each take a part of every batch, side by side in threads.
 
     The core rate is that of one of them; wall-clock time, bytes and counters are those of all.
@@ -78,14 +77,6 @@ class ParallelDevice:
         """Let go of all devices. Closing twice is harmless."""
         for device in self._devices:
             device.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _together(results: list[Result], seconds: float) -> Result:

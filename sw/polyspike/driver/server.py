@@ -11,14 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from polyspike.spec import DeviceError, LinkError
 from polyspike.spec.link import CRC, REQUEST_HEADER, SYNC_REQUEST, Command, crc
 from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME
 
+from .device import Closing
 from .ports import RECEIVE_BYTES, Transport
 from .tcp import GREETING, proof, receive_line
 
@@ -101,7 +100,7 @@ class RequestFilter:
         del self._waiting[0]
 
 
-class Server:
+class Server(Closing):
     """Offers the byte stream of a device, to one client at a time. A context manager.
 
     Parameters
@@ -198,14 +197,6 @@ class Server:
         for thread in threads:
             thread.join()
         os.close(self._wake)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _welcome(self, connection: socket.socket, peer: str) -> None:
         """Deal with a connection from its beginning to its end."""

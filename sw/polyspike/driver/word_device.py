@@ -4,8 +4,6 @@ import collections
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from polyspike.spec.memory import Space
 from polyspike.spec.registers import BY_NAME, COUNTERS
 
 from .device import (
+    Closing,
     Counters,
     Identity,
     LayerProfile,
@@ -43,7 +42,7 @@ DOWNLOADS_AHEAD = 4
 _REQUEST_BYTES = len(request(0, 0, Command.READ))
 
 
-class WordDevice:
+class WordDevice(Closing):
     """The driver of everything that executes programs.
 
     Parameters
@@ -154,14 +153,6 @@ class WordDevice:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _port(self) -> MemoryPort:
