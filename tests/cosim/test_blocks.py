@@ -29,8 +29,11 @@ pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus
 BLOCKS: dict[str, Callable[[], Any]] = {
     "gather": lambda: Gather(gathering.CONFIGURATION),
     "lanes": lambda: Lanes(blocks.LANES),
+    "paired_gather": lambda: Gather(gathering.PAIRS),
+    "paired_lanes": lambda: Lanes(blocks.PAIRED_LANES),
     "pooling": lambda: blocks.Pooling(blocks.POOLING),
     "fire": lambda: Fire(blocks.FIRE),
+    "paired_fire": lambda: Fire(blocks.PAIRED_FIRE),
     "spike_writer": lambda: blocks.SpikeWriter(blocks.SPIKE_WRITER),
     "arbiter": lambda: RoundRobin(16, 3),
     "memory": lambda: SpikeMemory(blocks.MEMORY),

@@ -9,16 +9,17 @@ from cosim.blocks import FIRE
 from gateware.firing import Case, case_of, corner_case, extremes, meaning, parameter_words, random_case
 from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.fire import Fire
+from polyspike.spec import Configuration
 from polyspike.spec.instructions import COMMON_FIRES, FireKind
 
 
-def maxima(bench: Bench) -> Case:
+def maxima(bench: Bench, configuration: Configuration) -> Case:
     """Return a case whose sums are maxima of counts: of each, all bits above a count's are garbage."""
     layer = {**extremes(bench.random, FireKind.SPIKE, wide=True), "params": 0}
-    theta = [bench.random.choice([1, 1, 2, 100]) for _ in range(FIRE.lanes)]
-    zeros = [0] * FIRE.lanes
+    theta = [bench.random.choice([1, 1, 2, 100]) for _ in range(configuration.lanes)]
+    zeros = [0] * configuration.lanes
     return case_of(
-        FIRE,
+        configuration,
         bench.random,
         layer,
         theta,
@@ -34,15 +35,14 @@ def spoil(bench: Bench, total: int) -> int:
     return total & 0x1FF | bench.random.randint(-(1 << 14), (1 << 14) - 1) << 9
 
 
-@cocotb.test(**BOUND)
-@cocotb.parametrize(seed=seeds(), stalls=stall_runs("sums", "tag", "words"))
-async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
-    bench = Bench(dut, Fire(FIRE), stalls, seed)
+async def compare_words(dut: Any, configuration: Configuration, seed: int, stalls: dict[str, str]) -> None:
+    """Compare the words of a corner case, of a random one and of maxima with what the definition makes of them."""
+    bench = Bench(dut, Fire(configuration), stalls, seed)
     await bench.start()
     done = bench.pulses("done")
-    spoiled = maxima(bench)
+    spoiled = maxima(bench, configuration)
     kind = bench.turn(list(COMMON_FIRES))
-    cases = [corner_case(FIRE, bench.random, FireKind.SPIKE), random_case(FIRE, bench.random, kind)]
+    cases = [corner_case(configuration, bench.random, FireKind.SPIKE), random_case(configuration, bench.random, kind)]
     cases.append(dataclasses.replace(spoiled, sums=[[spoil(bench, each) for each in row] for row in spoiled.sums]))
     for case in cases:
         await bench.load(parameter_words(case))
@@ -54,3 +54,9 @@ async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
         await bench.compare("words", case.words, meaning)
         assert len(done) == len(case.sums)
         assert bench.get("empty")
+
+
+@cocotb.test(**BOUND)
+@cocotb.parametrize(seed=seeds(), stalls=stall_runs("sums", "tag", "words"))
+async def words(dut: Any, seed: int, stalls: dict[str, str]) -> None:
+    await compare_words(dut, FIRE, seed, stalls)
