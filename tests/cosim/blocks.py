@@ -16,13 +16,13 @@ from polyspike.spec import TINY, Configuration
 from polyspike.spec.instructions import FIRE as FIRE_FORMAT
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS
 
+#: Lanes and fire unit of pairs of positions.
+PAIRS = configuration(8, pairs=1)
 #: Two of the multipliers are made of look-up tables.
 LANES = configuration(8).replace(fabric_lanes=2)
-PAIRED_LANES = configuration(8, pairs=1)
 #: With 16 lanes wide words are for half of a tile, as with 8 lanes narrow ones are for two.
 POOLING = configuration(16)
 FIRE = configuration(8).replace(fire_width=2)
-PAIRED_FIRE = configuration(8, pairs=1)
 COMPACT_FIRE = configuration(8).replace(compact=1)
 SPIKE_WRITER = configuration(8).replace(fire_width=2)
 #: Two columns share port 0 with the host, two share port 1.

@@ -10,6 +10,7 @@ from gateware.adding import (
     CLIMB,
     LARGEST,
     PASSES,
+    Bank,
     Event,
     Pass,
     bank_words,
@@ -22,21 +23,34 @@ from gateware.adding import (
 )
 from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.lanes import Lanes
+from polyspike.spec import Configuration
+
+
+async def start(dut: Any, configuration: Configuration, seed: int, stalls: dict[str, str]) -> tuple[Bench, Bank]:
+    """Return a bench of lanes that has started, and the weights in their bank."""
+    bench = Bench(dut, Lanes(configuration), stalls, seed)
+    await bench.start()
+    bank = random_bank(bench.random, configuration.lanes)
+    await bench.load(bank_words(bank))
+    return bench, bank
+
+
+async def compare_sums(
+    bench: Bench, passes: list[Pass], finished: list[list[Event]], expected: list[list[int]]
+) -> None:
+    """Compare the sums of events, those of each sum in a list, with what is expected."""
+    bench.describe(weights=passes)
+    cocotb.start_soon(bench.driver("event").send(list(itertools.chain(*finished))))
+    await bench.compare("sums", expected, lambda item: meaning(item, passes))
 
 
 @cocotb.test(**BOUND)
 @cocotb.parametrize(seed=seeds(), stalls=stall_runs("event", "sums"))
 async def sums(dut: Any, seed: int, stalls: dict[str, str]) -> None:
-    bench = Bench(dut, Lanes(LANES), stalls, seed)
-    await bench.start()
-    bank = random_bank(bench.random, LANES.lanes)
-    await bench.load(bank_words(bank))
+    bench, bank = await start(dut, LANES, seed, stalls)
 
     async def compare(passes: list[Pass], finished: list[list[Event]]) -> None:
-        bench.describe(weights=passes)
-        cocotb.start_soon(bench.driver("event").send(list(itertools.chain(*finished))))
-        expected = [sums_of(events, passes, bank) for events in finished]
-        await bench.compare("sums", expected, lambda item: meaning(item, passes))
+        await compare_sums(bench, passes, finished, [sums_of(events, passes, bank) for events in finished])
 
     ends = [climb(LARGEST), climb(-LARGEST)]
     assert [sums_of(events, CLIMB, bank)[0] for events in ends] == [LARGEST, -LARGEST]
