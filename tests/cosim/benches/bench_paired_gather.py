@@ -4,8 +4,7 @@ from typing import Any
 
 import cocotb
 
-from cosim.benches.bench_gather import compare_events
-from gateware.gathering import NARROW, PAIRS, WHOLE, WIDE, corner_words, paired_words
+from gateware.gathering import NARROW, PAIRS, WHOLE, WIDE, corner_words, events_of, paired_words
 from polyspike.cosim.cocotb_bench import BOUND, Bench, seeds, stall_runs
 from polyspike.gateware.gather import Gather
 
@@ -15,8 +14,14 @@ from polyspike.gateware.gather import Gather
 async def events(dut: Any, seed: int, stalls: dict[str, str]) -> None:
     bench = Bench(dut, Gather(PAIRS), stalls, seed)
     await bench.start()
+
+    async def compare(passes: list[dict[str, int]], words: list[dict[str, int]]) -> None:
+        bench.describe(weights=passes)
+        cocotb.start_soon(bench.driver("fetched").send(words))
+        await bench.compare("event", events_of(words, passes))
+
     passes = [{**NARROW, "positive": 7}, bench.turn([NARROW, WHOLE])]
-    await compare_events(bench, passes, paired_words(bench.random, passes, 20))
+    await compare(passes, paired_words(bench.random, passes, 20))
     # Words of single positions have nothing beside them.
     passes = [NARROW, bench.turn([WIDE, WHOLE])]
-    await compare_events(bench, passes, [{**word, "other": 0} for word in corner_words(passes)])
+    await compare(passes, [{**word, "other": 0} for word in corner_words(passes)])
