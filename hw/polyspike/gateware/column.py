@@ -54,7 +54,7 @@ class Column(wiring.Component):
         connect(m, layer.fire, fire.fire)
         m.d.comb += fire.counts.eq(self.layer.pass0.weights.mode == PassMode.MAXIMUM)
         if self.configuration.pairs:
-            m.d.comb += lanes.paired.eq(self.layer.extent.pairs)
+            m.d.comb += [block.paired.eq(self.layer.extent.pairs) for block in (lanes, fire)]
         for block in (gather, lanes):
             for index, each in enumerate(layouts.passes(layer)):
                 connect(m, each.weights, block.weights[index])

@@ -1,8 +1,10 @@
 """Firing: from finished sums to spike counts or membranes, packed into words."""
 
+import functools
+import operator
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,9 +13,13 @@ from polyspike.spec.configuration import WORD_BITS
 from polyspike.spec.instructions import FIRE, FireKind
 
 from . import layouts
+from .primitives import UNCHECKED, read_unchecked
 
 #: Words that wait for the spike memory.
 _WORDS = 8
+
+#: Groups of lanes whose sums are selected from together, where there are pairs.
+_NEIGHBOURS = 4
 
 #: Bits of block RAM that are written together, on the devices that this column is for.
 _BYTE = 9
@@ -123,7 +129,10 @@ class Fire(wiring.Component):
     Adds bias and the membrane carried over from the timestep before (or the initial potential), finds the spike count,
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
-    Rate: a sum every lanes / fire_width + 1 cycles; at the second and later timesteps of a position it waits until the
+    Without pairs, a sum is copied to a register that is shifted. With pairs, the sums stay offered while they are fired,
+    and lanes are selected: with two sums a lane that takes half of the look-up tables.
+
+    Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of a position or a pair one cycle slower; at the second and later timesteps of a position it waits until the
     one before has left the pipeline, because the membrane comes from there. Latency: a cycle until a sum is
     taken; from there to its first word 9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 
@@ -131,8 +140,9 @@ class Fire(wiring.Component):
     -------
     fire : ``In(descriptor(FIRE, configuration))``, constant while sums pass
     counts : ``In(1)``, constant while sums pass: of a sum only the bits of a count mean something (a maximum)
-    sums : ``In(stream.Signature(ArrayLayout(signed(membrane_bits), lanes)))``
-    tag : ``In(stream.Signature(tag(configuration)))``, one for each sum
+    paired : ``In(1)``, constant while sums pass: they are of both positions of pairs; with `pairs` only
+    sums : ``In(stream.Signature(layouts.sums(configuration)))``
+    tag : ``In(stream.Signature(tag(configuration)))``, one for each position
     write : ``In(COLUMN_WRITE)``, with `write_enable`: the host's writes to the parameter memory
     words : ``Out(stream.Signature(spike_write(configuration)))``
     done : ``Out(1)``, high for each sum that was fired, when the last of its words is on its way to the queue
@@ -153,6 +163,7 @@ class Fire(wiring.Component):
                 "done": Out(1),
                 "empty": Out(1),
             }
+            | ({"paired": In(1)} if configuration.pairs else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -164,6 +175,8 @@ class Fire(wiring.Component):
         group_bits, width_bits = layouts.group_bits(configuration), width.bit_length() - 1
         spikes = self.fire.kind == FireKind.SPIKE
         raw = self.fire.kind == FireKind.RAW
+
+        pairs = configuration.pairs
 
         # The sum that is being fired, lanes to go in the lowest places.
         shift = Signal(layouts.sums(configuration))
@@ -183,7 +196,7 @@ class Fire(wiring.Component):
                 "first": 1,
                 "last": 1,
             }
-            | ({"second": 1} if configuration.pairs else {})
+            | ({"second": 1} if pairs else {})
         )
         depth = 4 + configuration.count_bits + 2
         carry = [Signal(carry_layout, name=f"carry{stage}") for stage in range(depth)]
@@ -191,20 +204,31 @@ class Fire(wiring.Component):
         in_flight = Cat(stage.valid for stage in carry).any()
 
         # Take a sum when the register is free. Membranes of the timestep before must be back first.
-        # It is told a cycle ahead, because every bit of a sum goes by it.
         take, settled = Signal(), Signal()
         free = ~firing | (move & last_group & self.tag.p.first)
-        m.d.sync += [
-            settled.eq(~firing & ~in_flight),
-            take.eq(self.sums.valid & self.tag.valid & ~take & free & (self.tag.p.first | settled)),
-        ]
-        m.d.comb += [self.sums.ready.eq(take), self.tag.ready.eq(take)]
+        m.d.sync += settled.eq(~firing & ~in_flight)
+        if pairs:
+            # Only the sums of the second position are there already when those of the first one have been fired.
+            at_hand = ~firing | self.tag.p.second
+            m.d.comb += [
+                take.eq(self.sums.valid & self.tag.valid & free & at_hand & (self.tag.p.first | settled)),
+                self.sums.ready.eq(move & firing & last_group & (tag.second == self.paired)),
+            ]
+        else:
+            # It is told a cycle ahead, because every bit of a sum goes by it.
+            m.d.sync += take.eq(self.sums.valid & self.tag.valid & ~take & free & (self.tag.p.first | settled))
+            m.d.comb += self.sums.ready.eq(take)
+        m.d.comb += self.tag.ready.eq(take)
         with m.If(move & firing):
-            m.d.sync += [group.eq(group + 1), shift.eq(shift.as_value() >> (bits * width))]
+            m.d.sync += group.eq(group + 1)
+            if not pairs:
+                m.d.sync += shift.eq(shift.as_value() >> (bits * width))
             with m.If(last_group):
                 m.d.sync += firing.eq(0)
         with m.If(take):
-            m.d.sync += [shift.eq(self.sums.p), tag.eq(self.tag.p), firing.eq(1), group.eq(0)]
+            if not pairs:
+                m.d.sync += shift.eq(self.sums.p)
+            m.d.sync += [tag.eq(self.tag.p), firing.eq(1), group.eq(0)]
 
         with m.If(move):
             m.d.sync += [
@@ -216,14 +240,14 @@ class Fire(wiring.Component):
                 carry[0].first.eq(tag.first),
                 carry[0].last.eq(tag.last),
             ]
-            if configuration.pairs:
+            if pairs:
                 m.d.sync += carry[0].second.eq(tag.second)
             for stage in range(1, depth):
                 m.d.sync += carry[stage].eq(carry[stage - 1])
 
         counts, values = [], []
         for lane in range(width):
-            count, value = self._neuron(m, lane, shift[lane], tag, group, carry, move, spikes, raw, width_bits)
+            count, value = self._neuron(m, lane, shift, tag, group, carry, move, spikes, raw, width_bits)
             counts.append(count)
             values.append(value)
 
@@ -283,7 +307,7 @@ class Fire(wiring.Component):
         self,
         m: Module,
         lane: int,
-        total: Any,
+        shift: Any,
         tag: Any,
         group: Signal,
         carry: list[Any],
@@ -312,17 +336,21 @@ class Fire(wiring.Component):
         record = data.StructLayout(
             {"pair": pair, "start": signed(bits), **negative, "unused": padding(bits, *negative.values())}
         )
-        bank = memory.Memory(shape=record.size, depth=rows, init=[])
+        bank = memory.Memory(shape=record.size, depth=rows, init=[], attrs=UNCHECKED if configuration.pairs else {})
         m.submodules[f"parameters{lane}"] = bank
-        read, write = bank.read_port(), bank.write_port(granularity=_BYTE)
+        read, write = None if configuration.pairs else bank.read_port(), bank.write_port(granularity=_BYTE)
+        address = (tag.params >> width_bits) + group
+        if read is None:
+            row = read_unchecked(m, bank, move, address)
+        else:
+            m.d.comb += [read.addr.eq(address), read.en.eq(move)]
+            row = read.data
         # A block RAM is slow to answer: nothing is added to what it has read before a register.
         params = Signal(record, name=f"params{lane}")
         channel, part = self.write.address >> 1, self.write.address[0]
         mine = self.write_enable & ((channel[:width_bits] == lane) if width_bits else 1)
         host_record = Signal(record, name=f"written{lane}")
         m.d.comb += [
-            read.addr.eq((tag.params >> width_bits) + group),
-            read.en.eq(move),
             host_record.pair.theta.eq(self.write.data[:32]),
             host_record.pair.bias.eq(self.write.data[32:].as_signed()),
             host_record.start.eq(self.write.data[:32].as_signed()),
@@ -351,7 +379,22 @@ class Fire(wiring.Component):
 
         # Stage 0 beside the memories' outputs, 1 beside what was read, 2 with bias, 3 the membrane.
         membrane = signed(bits)
-        sum0 = Signal(membrane, name=f"sum0_{lane}")
+        if configuration.pairs:
+            # One sum of some neighbouring groups at most, and zero from all other ones.
+            near = min(configuration.lanes // configuration.fire_width, _NEIGHBOURS)
+            near_bits = near.bit_length() - 1
+            own = [self.sums.p[at] for at in range(lane, len(self.sums.p), configuration.fire_width)]
+            firsts, seconds = own[: len(own) // 2], own[len(own) // 2 :]
+            nearby = [Signal(membrane, name=f"near{at}_{lane}") for at in range(0, len(firsts), near)]
+            selected = self._value(functools.reduce(operator.or_, nearby))
+            select = []
+            for number, each in enumerate(nearby):
+                these = slice(number * near, (number + 1) * near)
+                chosen = Array(firsts[these] + seconds[these])[Cat(group[:near_bits], tag.second)]
+                select.append(each.eq(Mux(group[near_bits:] == number, chosen, 0)))
+        else:
+            selected = sum0 = Signal(membrane, name=f"sum0_{lane}")
+            select = [sum0.eq(self._value(shift[lane]))]
         sum1 = Signal(membrane, name=f"sum1_{lane}")
         kept1 = Signal(kept, name=f"kept1_{lane}")
         sum2 = Signal(membrane, name=f"sum2_{lane}")
@@ -367,9 +410,9 @@ class Fire(wiring.Component):
         n_neg = self.fire.n_neg
         with m.If(move):
             m.d.sync += [
-                sum0.eq(Mux(self.counts, total[: len(threshold.o.count)].as_signed(), total)),
-                sum1.eq(sum0),
-                params.eq(read.data),
+                *select,
+                sum1.eq(selected),
+                params.eq(row),
                 kept1.eq(from_before),
                 sum2.eq(sum1 + Mux(raw, 0, params.pair.bias)),
                 before2.eq(Mux(raw, 0, Mux(carry[1].first, params.start, kept1.rest))),
@@ -405,6 +448,11 @@ class Fire(wiring.Component):
                 keep_write.data.emitted.eq(emitted[-1] + threshold.o.count),
             ]
         return threshold.o.count, threshold.o.rest
+
+
+    def _value(self, total: Any) -> Any:
+        """Return what is added to a membrane for a sum: of a maximum, the count."""
+        return Mux(self.counts, total[: layouts.COUNT.width].as_signed(), total)
 
 
 def _extend(value: Any) -> Any:

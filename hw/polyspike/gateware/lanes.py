@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,16 +13,22 @@ from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
 from .gather import decode_count
-from .primitives import Multiplier
+from .primitives import UNCHECKED, Multiplier, read_unchecked
 
 #: Where the second count of a pair begins in an operand: the product of the first one, with a shift of 1, lies below.
 _SECOND = 13
 
+#: Bits of an operand that has the counts of a pair.
+_OPERAND_BITS = _SECOND + layouts.NARROW_COUNT.width
+
 #: Largest shift of a product.
 _LARGEST_SHIFT = 7
 
+#: Bits of the lower part of a raw sum, where pairs are: the upper part of up to 13 bits fits an operand, some places up.
+_RAW_PART = 12
+
 #: Bits in which maxima of counts are compared.
-_COUNT_BITS = len(Signal(layouts.COUNT))
+_COUNT_BITS = layouts.COUNT.width
 
 
 class Lanes(wiring.Component):
@@ -32,11 +38,11 @@ class Lanes(wiring.Component):
     mode). The event marked `last` ends the sum, which is handed over whole, and the next one starts at zero. A raw sum
     has no use for the multipliers: it waits until nothing is in them and goes straight to the adders. With `pairs`,
     both counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over
-    both, one after the other.
+    both at once; a raw sum is multiplied by one in two parts, because its own way to the adders would be wide.
 
-    Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others; while a finished sum is not
-    taken, the next sum is added up, and only its end waits; sums come every other cycle at best, those of a pair every
-    third. Latency: `LATENCY` cycles from the last event to `sums`.
+    Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others, or, with `pairs`, two cycles
+    for each raw event; while a finished sum is not taken, the next sum is added up, and only its end waits; sums come
+    every other cycle at best. Latency: `LATENCY` cycles from the last event to `sums`.
 
     Members
     -------
@@ -69,7 +75,9 @@ class Lanes(wiring.Component):
         configuration, lanes = self.configuration, self.configuration.lanes
         bits, pairs = configuration.membrane_bits, configuration.pairs
 
-        m.submodules.bank = bank = memory.Memory(shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[])
+        m.submodules.bank = bank = memory.Memory(
+            shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[], attrs=UNCHECKED if pairs else {}
+        )
         parts = configuration.weight_row_words
         write_port = bank.write_port(granularity=WORD_BITS)
         part_bits = parts.bit_length() - 1
@@ -78,7 +86,6 @@ class Lanes(wiring.Component):
             write_port.data.eq(self.write.data.replicate(parts)),
             write_port.en.eq(self.write_enable << (self.write.address[:part_bits] if part_bits else 0)),
         ]
-        read_port = bank.read_port()
 
         weights0 = layouts.select(m, self.weights, self.event.p.slot, "weights0")
         # Stage 1: the weight row arrives beside its event.
@@ -96,10 +103,15 @@ class Lanes(wiring.Component):
         shift2 = Signal(3)
 
         marks = Signal(flag_layout)
-        m.d.comb += [marks.add.eq(valid1 & event1.add), marks.last.eq(valid1 & event1.last)]
+        raw1 = Signal()  # there is a raw sum in stage 1
+        upper_part = Signal()  # and its lower part has gone on; with pairs
+        ends = event1.last & (~raw1 | upper_part) if pairs else event1.last
+        m.d.comb += [marks.add.eq(valid1 & event1.add), marks.last.eq(valid1 & ends)]
         m.d.comb += marks.maximum.eq(mode == PassMode.MAXIMUM)
         own_add = marks.add  # elementwise events of first positions
+        unweighted = marks.maximum
         if pairs:
+            unweighted = marks.maximum | raw1
             own_add = marks.add & ~event1.second
             broadcast = mode == PassMode.BROADCAST
             m.d.comb += [
@@ -115,26 +127,28 @@ class Lanes(wiring.Component):
                 with m.Default():
                     m.d.comb += marks.lanes[pair].eq(own_add & (~weights1.wide | (event1.sub == pair // 4)))
 
-        # The capture stage takes products, or, when nothing is on its way, a raw sum.
+        # The capture stage takes products, or, when nothing is on its way, a raw sum; with pairs, products only.
         captured = Signal(flag_layout)
-        raw1 = Signal()  # there is a raw sum in stage 1
         left = Signal(range(len(flags) + 1))  # moves until the last of the other events has left the stages behind it
         empty = left == 0
+        straight = 0 if pairs else raw1 & empty
 
         # Everything moves together, or, when a finished sum has to wait, not at all: while `captured.last` and
         # `sums.valid` both are set. That is told a cycle ahead, because `move` goes to every register of every lane.
         move, take = Signal(init=1), Signal()
         next_last, next_valid = Signal(), Signal()
-        another = Signal()  # behind the sums that are offered there are those of the second position
-        done = self.sums.ready & ~another if pairs else self.sums.ready
         m.d.comb += [
-            next_last.eq(Mux(move, Mux(raw1 & empty, marks.last, flags[-1].last), captured.last)),
-            next_valid.eq((move & captured.last) | (self.sums.valid & ~done)),
-            take.eq(move & (~raw1 | empty)),
+            next_last.eq(Mux(move, Mux(straight, marks.last, flags[-1].last), captured.last)),
+            next_valid.eq((move & captured.last) | (self.sums.valid & ~self.sums.ready)),
+            take.eq(move & (~raw1 | (upper_part if pairs else empty))),
             self.event.ready.eq(take),
-            read_port.en.eq(take),
-            read_port.addr.eq(self.event.p.row),
         ]
+        if pairs:
+            row = read_unchecked(m, bank, take, self.event.p.row)
+        else:
+            read_port = bank.read_port()
+            m.d.comb += [read_port.en.eq(take), read_port.addr.eq(self.event.p.row)]
+            row = read_port.data
         with m.If(take):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
             m.d.sync += raw1.eq(self.event.valid & (weights0.mode == PassMode.RAW))
@@ -143,11 +157,16 @@ class Lanes(wiring.Component):
                 # The second count lies above the first one, which takes one off it where it is negative.
                 m.d.sync += upper1.eq(self.event.p.other - self.event.p.count[-1])
         with m.If(move):
+            m.d.sync += shift2.eq(weights1.shift)
+            if pairs:
+                m.d.sync += upper_part.eq(raw1 & ~upper_part)
+                with m.If(raw1):
+                    m.d.sync += shift2.eq(Mux(upper_part, _LARGEST_SHIFT, 0))
+            else:
+                m.d.sync += left.eq(Mux(valid1 & ~raw1, len(flags), left - (left != 0)))
             m.d.sync += [
-                shift2.eq(weights1.shift),
-                left.eq(Mux(valid1 & ~raw1, len(flags), left - (left != 0))),
-                flags[0].eq(Mux(raw1, 0, marks)),
-                captured.eq(Mux(raw1 & empty, marks, flags[-1])),
+                flags[0].eq(marks if pairs else Mux(raw1, 0, marks)),
+                captured.eq(Mux(straight, marks, flags[-1])),
             ]
             for before, after in itertools.pairwise(flags):
                 m.d.sync += after.eq(before)
@@ -164,35 +183,35 @@ class Lanes(wiring.Component):
                 with m.Elif(part.any()):
                     m.d.sync += fresh[half].eq(0)
 
+        # With pairs it is the weight that is shifted, so a count need not wait for its shift in every lane. An operand
+        # is what lanes with even or odd numbers have in common, both counts or a part of a raw sum, or what is a lane's
+        # own; the other one is zero.
         if pairs:
-            with m.If(self.sums.valid & self.sums.ready):
-                m.d.sync += another.eq(0)
-            with m.If(move & captured.last):
-                m.d.sync += another.eq(self.paired)
-
-        # With pairs it is the weight that is shifted, so a count need not wait for its shift in every lane.
-        event, described, upper = event1, weights1, upper1
-        if pairs:
-            event, upper = Signal.like(event1, name="event2"), Signal.like(upper1, name="upper2")
-            described = self.weights[0].signature.create(path=("weights2",))
+            common = [Signal(signed(_OPERAND_BITS), name=f"common{parity}") for parity in range(2)]
+            shared = (mode == PassMode.BROADCAST) | raw1
+            second2 = Signal()
+            both = Cat(event1.count[:_SECOND], event1.count[-1].replicate(_SECOND - len(event1.count)), upper1)
             with m.If(move):
-                m.d.sync += [event.eq(event1), upper.eq(upper1)]
-                m.d.sync += [
-                    getattr(described, name).eq(getattr(weights1, name)) for name in described.signature.members
-                ]
+                m.d.sync += second2.eq(event1.second)
+                for parity in range(2):
+                    raw = event1.word.word_select(parity, 32)[:bits]
+                    upper = raw[_RAW_PART:].as_signed() << (_RAW_PART - _LARGEST_SHIFT)
+                    part = Mux(upper_part, upper, raw[:_RAW_PART])
+                    m.d.sync += common[parity].eq(Mux(raw1, part, both.as_signed()))
+                    with m.If(~shared):
+                        m.d.sync += common[parity].eq(0)
 
         for lane in range(lanes):
             # The count or raw sum that an elementwise, maximum or raw word has for this lane.
-            narrow = Array(event.word.word_select(tile * lanes + lane, 4) for tile in range(16 // lanes))[
-                event.sub[0] if lanes < 16 else 0
+            narrow = Array(event1.word.word_select(tile * lanes + lane, 4) for tile in range(16 // lanes))[
+                event1.sub[0] if lanes < 16 else 0
             ]
-            wide = event.word.word_select(lane % 8, 8)
-            raw = event1.word.word_select(lane % 2, 32)
+            wide = event1.word.word_select(lane % 8, 8)
             own = Mux(
-                described.wide, decode_count(wide, described.positive, 8), decode_count(narrow, described.positive, 4)
+                weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
             )
             if pairs:
-                multiplier = Multiplier(_SECOND + len(upper), WEIGHT_BITS + _LARGEST_SHIFT)
+                multiplier = Multiplier(_OPERAND_BITS, WEIGHT_BITS + _LARGEST_SHIFT)
                 self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)
             else:
                 multiplier = Multiplier(fabric=lane < configuration.fabric_lanes)
@@ -206,27 +225,30 @@ class Lanes(wiring.Component):
             with m.If(move):
                 m.d.sync += [
                     # A maximum is multiplied by one on its way.
-                    weight.eq(Mux(marks.maximum, 1, read_port.data.word_select(lane, WEIGHT_BITS))),
+                    weight.eq(Mux(unweighted, 1, row.word_select(lane, WEIGHT_BITS))),
                     total.eq(following),
                 ]
                 # The shift comes before the multiplication, where it is narrower.
-                multiplied = multiplier.p
+                count = Signal(layouts.COUNT, name=f"count{lane}")
                 if pairs:
-                    first = Cat(own, own[-1].replicate(len(multiplier.a) - len(own)))
-                    second = Cat(Const(0, _SECOND), own[: len(upper)])
-                    both = Cat(event.count, event.count[-1].replicate(_SECOND - len(event.count)), upper)
-                    count = Mux(described.mode == PassMode.BROADCAST, both, Mux(event.second, second, first))
-                    m.d.sync += [operand.eq(count.as_signed()), factor.eq(weight << shift2)]
-                    multiplied = Mux(flags[-1].packed, multiplier.p[:_SECOND].as_signed(), multiplier.p)
-                else:
-                    count = Signal(layouts.COUNT, name=f"count{lane}")
+                    m.d.sync += count.eq(own)
+                    with m.If(shared):
+                        m.d.sync += count.eq(0)
+                    placed = Mux(second2, count[: layouts.NARROW_COUNT.width] << _SECOND, count)
                     m.d.sync += [
-                        count.eq(Mux(mode == PassMode.BROADCAST, event.count, own)),
+                        operand.eq(common[lane % 2] | placed),
+                        factor.eq(weight << shift2),
+                        product.eq(Mux(flags[-1].packed, multiplier.p[:_SECOND].as_signed(), multiplier.p)),
+                    ]
+                else:
+                    raw = event1.word.word_select(lane % 2, 32)
+                    m.d.sync += [
+                        count.eq(Mux(mode == PassMode.BROADCAST, event1.count, own)),
                         operand.eq(count << shift2),
                         factor.eq(weight),
+                        product.eq(Mux(straight, raw.as_signed(), multiplier.p)),
                     ]
-                m.d.sync += product.eq(Mux(raw1 & empty, raw.as_signed(), multiplied))
-                with m.If(~Mux(raw1 & empty, marks.lanes[lane // 2], flags[-1].lanes[lane // 2])):
+                with m.If(~Mux(straight, marks.lanes[lane // 2], flags[-1].lanes[lane // 2])):
                     m.d.sync += product.eq(0)
                 with m.If(captured.last):
                     m.d.sync += [self.sums.p[lane].eq(following), total.eq(0)]
@@ -241,21 +263,15 @@ class Lanes(wiring.Component):
         return m
 
     def _second(self, m: Module, lane: int, move: Signal, last: Any, adds: Any, multiplied: Signal) -> None:
-        """Add a lane's sum of the second position of a pair; it is offered when that of the first one is taken.
-
-        A finished sum of the first position, assigned after this, takes precedence: `sums.ready` can be high without an
-        offer.
-        """
+        """Add a lane's sum of the second position of a pair."""
         shape = signed(self.configuration.membrane_bits)
         product = Signal(signed(len(multiplied) - _SECOND), name=f"second_product{lane}")
         borrowed = Signal(name=f"second_borrowed{lane}")  # a negative product below took one off this one
-        total, waiting = Signal(shape, name=f"second_total{lane}"), Signal(shape, name=f"second_sum{lane}")
+        total = Signal(shape, name=f"second_total{lane}")
         added = Signal(shape, name=f"second_added{lane}")
         # A carry into the sum, not a sum of three.
         carrying = (Cat(1, total).as_signed() + Cat(borrowed, product).as_signed())[1:]
         m.d.comb += added.eq(carrying)
-        with m.If(self.sums.ready):
-            m.d.sync += self.sums.p[lane].eq(waiting)
         with m.If(move):
             m.d.sync += [
                 product.eq(multiplied[_SECOND:].as_signed()),
@@ -265,4 +281,4 @@ class Lanes(wiring.Component):
             with m.If(~adds):
                 m.d.sync += [product.eq(0), borrowed.eq(0)]
             with m.If(last):
-                m.d.sync += [waiting.eq(added), total.eq(0)]
+                m.d.sync += [self.sums.p[self.configuration.lanes + lane].eq(added), total.eq(0)]

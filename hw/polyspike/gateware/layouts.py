@@ -253,8 +253,8 @@ def column(configuration: Configuration) -> dict[str, wiring.Member]:
 
 
 def sums(configuration: Configuration) -> data.ArrayLayout:
-    """Return the layout of one sum a lane."""
-    return data.ArrayLayout(signed(configuration.membrane_bits), configuration.lanes)
+    """Return the layout of one sum a lane, and of one more a lane for the second position of a pair behind them."""
+    return data.ArrayLayout(signed(configuration.membrane_bits), configuration.lanes * (1 + configuration.pairs))
 
 
 def group_bits(configuration: Configuration) -> int:

@@ -7,7 +7,7 @@ instantiated ones are checked against the generic ones in tests/gateware/test_pr
 from typing import Any
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 
@@ -18,6 +18,24 @@ def family(platform: Any) -> str:
         if device.startswith(prefix):
             return name
     return ""
+
+
+#: Attributes of a memory that is read by `read_unchecked`: Yosys goes by them where it makes memory and register one.
+UNCHECKED = {"no_rw_check": 1}
+
+
+def read_unchecked(m: Module, bank: memory.Memory, enable: Any, address: Any) -> Signal:
+    """Return the row of an enabled cycle's address, from the next cycle on.
+
+    Nothing may be done with a row that is read while it is written. So synthesis need not keep what was there before,
+    which takes it a register and a look-up table for each bit of a block RAM.
+    """
+    port = bank.read_port(domain="comb")
+    row = Signal.like(port.data, name="row")
+    m.d.comb += port.addr.eq(address)
+    with m.If(enable):
+        m.d.sync += row.eq(port.data)
+    return row
 
 
 class Multiplier(wiring.Component):
