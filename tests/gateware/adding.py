@@ -216,8 +216,8 @@ def sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[int]:
     return [largest.get(lane, total) for lane, total in enumerate(sums)]
 
 
-def paired_sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[list[int]]:
-    """Return the sums of each lane, those of the first position of a pair and those of the second one."""
+def paired_sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[int]:
+    """Return the sums of each lane, those of the first position of a pair and behind them those of the second one."""
     parts: list[list[Event]] = [[], []]
     for event in events:
         if passes[event["slot"]]["mode"] == PassMode.BROADCAST:
@@ -225,7 +225,7 @@ def paired_sums_of(events: list[Event], passes: list[Pass], bank: Bank) -> list[
                 part.append({**event, "count": event.get(name, 0)})
         else:
             parts[event.get("second", 0)].append(event)
-    return [sums_of(part, passes, bank) if part else [0] * len(bank[0]) for part in parts]
+    return [total for part in parts for total in sums_of(part, passes, bank)]
 
 
 def meaning(sums: list[int], passes: list[Pass]) -> list[int]:

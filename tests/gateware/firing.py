@@ -22,7 +22,10 @@ def fire(v: int, theta: int, lo: int, n_pos: int, theta_neg: int = 0) -> tuple[i
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A layer, its parameters, some sums with their tags, and the words that they become: address, data, mask."""
+    """A layer, its parameters, some sums and tags, and the words that they become: address, data, mask.
+
+    Where the configuration has pairs, those of a second position stand behind sums, or, where there is none, anything.
+    """
 
     layer: dict[str, Any]
     theta: list[int]
@@ -32,6 +35,7 @@ class Case:
     sums: list[list[int]]
     tags: list[dict[str, int]]
     words: list[tuple[int, int, int]]
+    paired: bool = False
 
 
 def extremes(generator: random.Random, kind: FireKind, wide: bool) -> dict[str, Any]:
@@ -128,14 +132,19 @@ def case_of(
     tags: list[dict[str, int]] = []
     words: list[tuple[int, int, int]] = []
     bits = 8 if layer["wide"] else 4
-    paired = configuration.pairs and kind != FireKind.PROBABILISTIC and generator.random() < 0.8
+    paired = bool(configuration.pairs) and kind != FireKind.PROBABILISTIC and generator.random() < 0.8
     for _ in range(4):
         states = [(list(v0), [0] * lanes) for _ in range(2 if paired else 1)]
         timesteps = generator.randint(1, 3)
         for time, (second, (membranes, emitted)) in itertools.product(range(timesteps), enumerate(states)):
             total = [sum_of(lane, membranes[lane] + bias[lane]) for lane in range(lanes)]
             address, upper = generator.randint(0, 50), generator.randint(0, 1)
-            sums.append(total)
+            if second:
+                sums[-1] += total
+            else:
+                sums.append(total)
+            if configuration.pairs and not paired:
+                sums[-1] = total + [generator.randint(-1000, 1000) for _ in range(lanes)]
             tags.append(
                 {
                     "output": address,
@@ -169,7 +178,7 @@ def case_of(
             else:
                 for index in range(lanes * value_bits // 64):
                     words.append((address + index, packed >> (64 * index) & (1 << 64) - 1, 0b11))
-    return Case(layer, theta, bias, v0, theta_neg, sums, tags, words)
+    return Case(layer, theta, bias, v0, theta_neg, sums, tags, words, paired)
 
 
 def parameter_words(case: Case) -> Iterator[tuple[int, int]]:
@@ -189,6 +198,8 @@ def meaning(word: Mapping[str, int]) -> tuple[int, int, int]:
 async def load(ctx: Any, unit: Any, case: Case) -> None:
     """Describe the case's layer to a fire unit, and write its parameters."""
     describe(ctx, unit, fire=case.layer)
+    if case.paired:
+        ctx.set(unit.paired, 1)
     ctx.set(unit.write_enable, 1)
     for address, word in parameter_words(case):
         ctx.set(unit.write, {"address": address, "data": word})

@@ -132,7 +132,7 @@ class Fire(wiring.Component):
     Without pairs, a sum is copied to a register that is shifted. With pairs, the sums stay offered while they are fired,
     and lanes are selected: with two sums a lane that takes half of the look-up tables.
 
-    Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of a position or a pair one cycle slower; at the second and later timesteps of a position it waits until the
+    Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of both positions without a cycle in between; at the second and later timesteps of a position it waits until the
     one before has left the pipeline, because the membrane comes from there. Latency: a cycle until a sum is
     taken; from there to its first word 9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
 

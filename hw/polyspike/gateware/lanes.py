@@ -24,9 +24,6 @@ _OPERAND_BITS = _SECOND + layouts.NARROW_COUNT.width
 #: Largest shift of a product.
 _LARGEST_SHIFT = 7
 
-#: Bits of the lower part of a raw sum, where pairs are: the upper part of up to 13 bits fits an operand, some places up.
-_RAW_PART = 12
-
 #: Bits in which maxima of counts are compared.
 _COUNT_BITS = layouts.COUNT.width
 
@@ -74,6 +71,9 @@ class Lanes(wiring.Component):
         m = Module()
         configuration, lanes = self.configuration, self.configuration.lanes
         bits, pairs = configuration.membrane_bits, configuration.pairs
+        # With pairs: bits of the lower part of a raw sum, and how far the upper one is shifted with its weight of one.
+        raw_part = bits // 2
+        raw_shift = min(raw_part, _LARGEST_SHIFT)
 
         m.submodules.bank = bank = memory.Memory(
             shape=lanes * WEIGHT_BITS, depth=configuration.weight_depth, init=[], attrs=UNCHECKED if pairs else {}
@@ -161,7 +161,7 @@ class Lanes(wiring.Component):
             if pairs:
                 m.d.sync += upper_part.eq(raw1 & ~upper_part)
                 with m.If(raw1):
-                    m.d.sync += shift2.eq(Mux(upper_part, _LARGEST_SHIFT, 0))
+                    m.d.sync += shift2.eq(Mux(upper_part, raw_shift, 0))
             else:
                 m.d.sync += left.eq(Mux(valid1 & ~raw1, len(flags), left - (left != 0)))
             m.d.sync += [
@@ -195,8 +195,8 @@ class Lanes(wiring.Component):
                 m.d.sync += second2.eq(event1.second)
                 for parity in range(2):
                     raw = event1.word.word_select(parity, 32)[:bits]
-                    upper = raw[_RAW_PART:].as_signed() << (_RAW_PART - _LARGEST_SHIFT)
-                    part = Mux(upper_part, upper, raw[:_RAW_PART])
+                    upper = raw[raw_part:].as_signed() << (raw_part - raw_shift)
+                    part = Mux(upper_part, upper, raw[:raw_part])
                     m.d.sync += common[parity].eq(Mux(raw1, part, both.as_signed()))
                     with m.If(~shared):
                         m.d.sync += common[parity].eq(0)

@@ -131,7 +131,9 @@ class Configuration:
         )
         need(self.count_bits in (4, 8), "count_bits", "4 or 8")
         need(0 <= self.fabric_lanes <= self.lanes, "fabric_lanes", f"from 0 to {self.lanes}, the lanes of a column")
-        need(16 <= self.membrane_bits <= 32, "membrane_bits", "from 16 to 32")
+        # Raw sums pass the multipliers of lanes with pairs in two parts.
+        most = 25 if self.pairs else 32
+        need(16 <= self.membrane_bits <= most, "membrane_bits", f"from 16 to {most}{' with pairs' * self.pairs}")
         need(_is_power_of_two(self.prefetch) and 4 <= self.prefetch <= 64, "prefetch", "4, 8, 16, 32 or 64")
         need(
             _is_power_of_two(self.frame_words) and 8 <= self.frame_words <= 1024,

@@ -117,7 +117,7 @@ def stream_proofs() -> Iterator[Proof]:
         yield rules(f"Fetch{kind}", lambda: fetch.Fetch(c), constant=["layer"], helper=helper, cycles=4, reach=0)
         yield rules(f"Gather{kind}", lambda: gather.Gather(c), constant=["weights"])
         yield rules(f"Lanes{kind}", lambda: lanes.Lanes(c), constant=["weights", *steady], reach=16)
-        yield rules(f"Fire{kind}", lambda: fire.Fire(c), constant=["fire", "counts"], reach=30)
+        yield rules(f"Fire{kind}", lambda: fire.Fire(c), constant=["fire", "counts", *steady], reach=30)
 
     yield rules("Buffer", lambda: buffer.Buffer(4), quick=True)
     yield walks(REDUCED, "")

