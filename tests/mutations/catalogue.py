@@ -612,11 +612,11 @@ MUTATIONS = (
     ),
     Mutation(
         LANES,
-        "pair-raw-unsigned",
-        Kind.SIGN,
-        "with pairs, the upper part of a negative raw sum is taken for a positive one",
-        "raw[raw_part:].as_signed()",
-        "raw[raw_part:]",
+        "pair-raw-unshifted",
+        Kind.DROPPED_CONDITION,
+        "with pairs, the upper part of a raw sum is added where the lower one is",
+        "shift2.eq(Mux(upper_part, raw_shift, 0))",
+        "shift2.eq(0)",
     ),
     Mutation(
         LANES,

@@ -129,12 +129,13 @@ class Fire(wiring.Component):
     Adds bias and the membrane carried over from the timestep before (or the initial potential), finds the spike count,
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
-    Without pairs, a sum is copied to a register that is shifted. With pairs, the sums stay offered while they are fired,
-    and lanes are selected: with two sums a lane that takes half of the look-up tables.
+    Without pairs, a sum is copied to a register that is shifted. With pairs, sums stay offered while they are fired,
+    and lanes are selected: with two sums a lane, that takes half of the look-up tables.
 
-    Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of both positions without a cycle in between; at the second and later timesteps of a position it waits until the
-    one before has left the pipeline, because the membrane comes from there. Latency: a cycle until a sum is
-    taken; from there to its first word 9 + count_bits cycles, and as many as it takes to fire the lanes of that word.
+    Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of both positions without a cycle in between; at
+    the second and later timesteps of a position it waits until the one before has left the pipeline, because the
+    membrane comes from there. Latency: a cycle until a sum is taken; from there to its first word 9 + count_bits
+    cycles, and as many as it takes to fire the lanes of that word.
 
     Members
     -------

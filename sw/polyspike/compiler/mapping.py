@@ -21,7 +21,8 @@ fired one after the other, and the words of both written.
 
 A compact column takes two cycles at least for a word, and an event for each nonzero count of an elementwise word, for
 each lane of one to take maxima of, and for each raw sum; handing a sum over takes it a cycle a lane, and firing several
-cycles a lane. Where a configuration has pairs, a word of raw sums takes two cycles, too. Probabilistic neurons, of any column, take some cycles for each number that is drawn.
+cycles a lane. Where a configuration has pairs, a word of raw sums takes two cycles, too. Probabilistic neurons, of any
+column, take some cycles for each number that is drawn.
 """
 
 import math
