@@ -450,7 +450,6 @@ class Fire(wiring.Component):
             ]
         return threshold.o.count, threshold.o.rest
 
-
     def _value(self, total: Any) -> Any:
         """Return what is added to a membrane for a sum: of a maximum, the count."""
         return Mux(self.counts, total[: layouts.COUNT.width].as_signed(), total)
