@@ -1,7 +1,8 @@
 """What a configuration takes of an ECP5, and how fast it will be: predictions, from what was synthesized and routed.
 
 Multipliers and block RAMs follow from the configuration. Look-up tables are those of its columns, which
-`benchmarks/columns.py` found by synthesis of single ones, and of the rest, which is what released builds take besides.
+`benchmarks/columns.py` found by synthesis of single ones, and of the rest, a device and a column, which is what released
+builds take besides.
 The clock is a straight line through the released builds: over the logarithm of their look-up tables, one for each speed
 grade.
 """
@@ -30,13 +31,9 @@ PARTS = {
     "LFE5UM5G-85F": (83_640, 156, 208),
 }
 
-#: The share of the look-up tables that place and route still finds places for.
-FULL = 0.85
-
-#: What pairs add to a column among others, over what they add to one that is synthesized alone. So it is in
-#: `large-pairs` packed for a ULX3S-85F with two lanes fired a cycle, which takes 74,471 look-up tables; of two columns
-#: it is almost 1.
-PAIRED = 0.7
+#: The share of the look-up tables that place and route still finds places for: it took 62,950 of an ECP5-85, and did not
+#: come to an end with 68,074 (docs/decisions/0024-pairs-of-positions.md).
+FULL = 0.8
 
 #: Shapes of a block RAM: bytes a word, and words. Bytes have 9 bits, of which memories of 8-bit bytes use 8.
 _BLOCK_RAM = ((4, 512), (2, 1024), (1, 2048))
@@ -85,19 +82,13 @@ def predict(configuration: Configuration) -> Resources:
     column = memory_blocks(c.lanes, c.weight_depth) + c.fire_width * memory_blocks(8, c.param_depth // c.fire_width)
     spikes = c.read_ports * memory_blocks(8, c.spike_depth)
     bram = c.columns * column + spikes + memory_blocks(8, c.program_depth) + memory_blocks(1, c.rx_bytes)
-    lut = _rest() + _columns_lut(c)
+    lut = _rest() @ [1, c.columns] + c.columns * column_lut(c)
     return Resources(round(lut), c.columns * (c.lanes - c.fabric_lanes), bram)
 
 
 def column_lut(configuration: Configuration) -> float:
     """Return the look-up tables of a column."""
     return float(_terms(configuration) @ _fit())
-
-
-def _columns_lut(c: Configuration) -> float:
-    """Return the look-up tables of all columns."""
-    single = column_lut(c.replace(pairs=0))
-    return c.columns * (single + PAIRED * (column_lut(c) - single))
 
 
 def _terms(c: Configuration) -> NDArray[np.float64]:
@@ -128,14 +119,13 @@ def builds() -> list[tuple[type[Board], bitstreams.Manifest]]:
 
 
 @functools.cache
-def _rest() -> float:
-    """Return what released builds take besides their columns, on average."""
-    rests = [
-        each.utilization.lut - _columns_lut(each.configuration)
-        for kind, each in builds()
-        if not issubclass(kind, UsbBoard)
-    ]
-    return sum(rests) / len(rests)
+def _rest() -> NDArray[np.float64]:
+    """Return the look-up tables besides columns, a device and a column, by least squares over the released builds."""
+    plain = [each for kind, each in builds() if not issubclass(kind, UsbBoard)]
+    terms = np.array([[1, each.configuration.columns] for each in plain], np.float64)
+    rests = [each.utilization.lut - each.configuration.columns * column_lut(each.configuration) for each in plain]
+    result: NDArray[np.float64] = np.linalg.lstsq(terms, np.array(rests), rcond=None)[0]
+    return result
 
 
 def predict_fmax(board: type[Board], used: Resources) -> float:
