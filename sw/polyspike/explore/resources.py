@@ -1,10 +1,9 @@
 """What a configuration takes of an ECP5, and how fast it will be: predictions, from what was synthesized and routed.
 
 Multipliers and block RAMs follow from the configuration. Look-up tables are those of its columns, which
-`benchmarks/columns.py` found by synthesis of single ones, and of the rest, a device and a column, which is what released
-builds take besides.
-The clock is a straight line through the released builds: over the logarithm of their look-up tables, one for each speed
-grade.
+`benchmarks/columns.py` found by synthesis of single ones, and of the rest, a device and a column, which is what
+released builds take besides. The clock is a straight line through the released builds: over the logarithm of their
+look-up tables, one for each speed grade.
 """
 
 import dataclasses
@@ -31,8 +30,8 @@ PARTS = {
     "LFE5UM5G-85F": (83_640, 156, 208),
 }
 
-#: The share of the look-up tables that place and route still finds places for: it took 62,950 of an ECP5-85, and did not
-#: come to an end with 68,074 (docs/decisions/0024-pairs-of-positions.md).
+#: The share of the look-up tables that place and route still finds places for: it took 62,950 of an ECP5-85, and did
+#: not come to an end with 68,074 (docs/decisions/0024-pairs-of-positions.md).
 FULL = 0.8
 
 #: Shapes of a block RAM: bytes a word, and words. Bytes have 9 bits, of which memories of 8-bit bytes use 8.
