@@ -81,7 +81,8 @@ def predict(configuration: Configuration) -> Resources:
     column = memory_blocks(c.lanes, c.weight_depth) + c.fire_width * memory_blocks(8, c.param_depth // c.fire_width)
     spikes = c.read_ports * memory_blocks(8, c.spike_depth)
     bram = c.columns * column + spikes + memory_blocks(8, c.program_depth) + memory_blocks(1, c.rx_bytes)
-    lut = _rest() @ [1, c.columns] + c.columns * column_lut(c)
+    device, each = _rest()
+    lut = device + c.columns * (each + column_lut(c))
     return Resources(round(lut), c.columns * (c.lanes - c.fabric_lanes), bram)
 
 
