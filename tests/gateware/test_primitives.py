@@ -1,4 +1,4 @@
-"""Multipliers: all forms against Python, and the ECP5's cell against the generic form in Icarus."""
+"""Multipliers: all forms against Python, and the ECP5's cell against the generic form in Icarus; rows of banks."""
 
 import importlib.resources
 import random
@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
 
 from gateware.icarus import compare
 from gateware.simulate import run
-from polyspike.gateware.primitives import Multiplier, family
+from polyspike.gateware.primitives import UNCHECKED, Multiplier, family, read_unchecked
 
 #: Bits of the factors: of a lane, and of a lane with pairs.
 WIDTHS = [(16, 8), (18, 15)]
@@ -67,6 +70,53 @@ def test_mult18x18d_does_what_the_generic_multiplier_does(tmp_path: Path, widths
     """
     models = Path(str(importlib.resources.files("polyspike.cosim"))) / "models" / "MULT18X18D.v"
     compare(tmp_path, lambda: Multiplier(*widths), "LFE5U-85F", models, bench)
+
+
+class Rows(wiring.Component):
+    """A bank that is read unchecked."""
+
+    enable: In(1)
+    address: In(range(16))
+    row: Out(8)
+    write: In(1)
+    write_address: In(range(16))
+    write_data: In(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.bank = bank = memory.Memory(shape=8, depth=16, init=range(100, 116), attrs=UNCHECKED)
+        port = bank.write_port()
+        m.d.comb += [
+            port.en.eq(self.write),
+            port.addr.eq(self.write_address),
+            port.data.eq(self.write_data),
+            self.row.eq(read_unchecked(m, bank, self.enable, self.address)),
+        ]
+        return m
+
+
+def test_unchecked_rows_are_those_of_enabled_cycles() -> None:
+    """Also while other rows are written."""
+    unit = Rows()
+    generator = random.Random(0)
+    content, expected = list(range(100, 116)), 0
+
+    async def bench(ctx: Any) -> None:
+        nonlocal expected
+        for _ in range(300):
+            at, to, value = generator.randrange(16), generator.randrange(16), generator.randrange(256)
+            reads, writes = generator.randint(0, 1), int(generator.randint(0, 1) and at != to)
+            given = {"enable": reads, "address": at, "write": writes, "write_address": to, "write_data": value}
+            for name, each in given.items():
+                ctx.set(getattr(unit, name), each)
+            await ctx.tick()
+            if reads:
+                expected = content[at]
+            if writes:
+                content[to] = value
+            assert ctx.get(unit.row) == expected
+
+    run(unit, bench)
 
 
 def test_families() -> None:

@@ -125,6 +125,12 @@ def test_pairs_need_columns_whose_lanes_all_have_multipliers() -> None:
     assert TINY.replace(compact=0, pairs=1).pairs == SMALL.replace(fabric_lanes=0, pairs=1).pairs == 1
 
 
+def test_membranes_are_narrower_with_pairs() -> None:
+    assert LARGE_PAIRS.replace(membrane_bits=25).membrane_bits == 25
+    with pytest.raises(ConfigurationError, match="membrane_bits = 26, but it must be from 16 to 25 with pairs"):
+        LARGE_PAIRS.replace(membrane_bits=26)
+
+
 def test_replace_changes_a_copy() -> None:
     changed = TINY.replace(name="other", weight_depth=64)
     assert (changed.name, changed.weight_depth, changed.spike_depth) == ("other", 64, TINY.spike_depth)
