@@ -179,7 +179,7 @@ MUTATIONS = (
         "raw-does-not-wait",
         Kind.MISSED_STALL,
         "a raw sum leaves the first stage while products are on their way",
-        "take.eq(move & (~raw1 | empty))",
+        "take.eq(move & (~raw1 | (upper_part if pairs else empty)))",
         "take.eq(move)",
     ),
     Mutation(
