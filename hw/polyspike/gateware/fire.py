@@ -130,7 +130,7 @@ class Fire(wiring.Component):
     resets the membrane, and packs counts (or membranes, or raw sums) into words for the spike memory.
 
     Without pairs, a sum is copied to a register that is shifted. With pairs, sums stay offered while they are fired,
-    and lanes are selected: with two sums a lane, that takes half of the look-up tables.
+    and lanes are selected: with two sums a lane, that takes fewer look-up tables.
 
     Rate: a sum every lanes / fire_width + 1 cycles, with pairs those of both positions without a cycle in between; at
     the second and later timesteps of a position it waits until the one before has left the pipeline, because the
@@ -176,10 +176,9 @@ class Fire(wiring.Component):
         group_bits, width_bits = layouts.group_bits(configuration), width.bit_length() - 1
         spikes = self.fire.kind == FireKind.SPIKE
         raw = self.fire.kind == FireKind.RAW
-
         pairs = configuration.pairs
 
-        # The sum that is being fired, lanes to go in the lowest places.
+        # The sum that is being fired, lanes to go in the lowest places (without pairs), and what is known of it.
         shift = Signal(layouts.sums(configuration))
         tag = Signal(layouts.tag(configuration))
         firing = Signal()
@@ -339,11 +338,12 @@ class Fire(wiring.Component):
         )
         bank = memory.Memory(shape=record.size, depth=rows, init=[], attrs=UNCHECKED if configuration.pairs else {})
         m.submodules[f"parameters{lane}"] = bank
-        read, write = None if configuration.pairs else bank.read_port(), bank.write_port(granularity=_BYTE)
         address = (tag.params >> width_bits) + group
-        if read is None:
+        if configuration.pairs:
+            write = bank.write_port(granularity=_BYTE)
             row = read_unchecked(m, bank, move, address)
         else:
+            read, write = bank.read_port(), bank.write_port(granularity=_BYTE)
             m.d.comb += [read.addr.eq(address), read.en.eq(move)]
             row = read.data
         # A block RAM is slow to answer: nothing is added to what it has read before a register.
