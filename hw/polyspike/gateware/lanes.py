@@ -37,9 +37,9 @@ class Lanes(wiring.Component):
     both counts of an event are in one operand, a lane has a sum for each position of a pair, and their end hands over
     both at once; a raw sum is multiplied by one in two parts, because its own way to the adders would be wide.
 
-    Rate: one event a cycle, but `LATENCY` - 1 cycles before raw events that follow others, or, with `pairs`, two cycles
+    Rate: one event a cycle, but `latency` - 1 cycles before raw events that follow others, or, with `pairs`, two cycles
     for each raw event; while a finished sum is not taken, the next sum is added up, and only its end waits; sums come
-    every other cycle at best. Latency: `LATENCY` cycles from the last event to `sums`.
+    every other cycle at best. Latency: `latency` cycles from the last event to `sums`.
 
     Members
     -------
@@ -50,11 +50,10 @@ class Lanes(wiring.Component):
     sums : ``Out(stream.Signature(layouts.sums(configuration)))``; of a maximum, only the bits of a count mean something
     """
 
-    #: Cycles from an event to its sum: weight row, weight and count, operand, multiplier, capture, sum.
-    LATENCY = 5 + Multiplier.LATENCY
-
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
+        #: Cycles from an event to its sum: weight row, weight and count, operand (not with pairs), multiplier, capture, sum.
+        self.latency = 5 - configuration.pairs + Multiplier.LATENCY
         super().__init__(
             {
                 "weights": In(layouts.descriptor(WEIGHTS, configuration)).array(PASS_SLOTS),
@@ -94,12 +93,12 @@ class Lanes(wiring.Component):
         upper1 = Signal(layouts.NARROW_COUNT)
         weights1 = self.weights[0].signature.create(path=("weights1",))
         mode = weights1.mode
-        # Stage 2: weight and count; stage 3: operand; then the multiplier's. Lanes are marked in pairs.
+        # Stage 2: weight and count; stage 3, without pairs: operand; then the multiplier's. Lanes are marked in pairs.
         # (`packed`: products of both positions are one; `second`: something is added to the second one's sums.)
         flag_layout = data.StructLayout(
             {"lanes": lanes // 2, "add": 1, "last": 1, "maximum": 1} | ({"packed": 1, "second": 1} if pairs else {})
         )
-        flags = [Signal(flag_layout, name=f"flags{stage}") for stage in range(2, 4 + Multiplier.LATENCY)]
+        flags = [Signal(flag_layout, name=f"flags{stage}") for stage in range(2, self.latency - 1)]
         shift2 = Signal(3)
 
         marks = Signal(flag_layout)
@@ -234,12 +233,7 @@ class Lanes(wiring.Component):
                     m.d.sync += count.eq(own)
                     with m.If(shared):
                         m.d.sync += count.eq(0)
-                    placed = Mux(second2, count[: layouts.NARROW_COUNT.width] << _SECOND, count)
-                    m.d.sync += [
-                        operand.eq(common[lane % 2] | placed),
-                        factor.eq(weight << shift2),
-                        product.eq(Mux(flags[-1].packed, multiplier.p[:_SECOND].as_signed(), multiplier.p)),
-                    ]
+                    m.d.sync += product.eq(Mux(flags[-1].packed, multiplier.p[:_SECOND].as_signed(), multiplier.p))
                 else:
                     raw = event1.word.word_select(lane % 2, 32)
                     m.d.sync += [
@@ -252,6 +246,10 @@ class Lanes(wiring.Component):
                     m.d.sync += product.eq(0)
                 with m.If(captured.last):
                     m.d.sync += [self.sums.p[lane].eq(following), total.eq(0)]
+            if pairs:
+                # The multiplier's own registers are the operand's.
+                placed = Mux(second2, count[: layouts.NARROW_COUNT.width] << _SECOND, count)
+                m.d.comb += [operand.eq(common[lane % 2] | placed), factor.eq(weight << shift2)]
             m.d.comb += [multiplier.enable.eq(move), multiplier.a.eq(operand), multiplier.b.eq(factor)]
             # A maximum is among counts, so a count's bits decide it.
             larger = fresh[lane * 2 // lanes] | (product[:_COUNT_BITS].as_signed() > total[:_COUNT_BITS].as_signed())
