@@ -34,7 +34,9 @@ class Ecp5Board(Board):
     def overrides(self) -> dict[str, str]:
         """Give memories and multipliers their places where the part is nearly full; spare logic with pairs."""
         spare = {"script_after_read": _SMALL_UNTIL} if self.configuration.pairs else {}
-        return spare | ({"script_after_synth": floorplan(self.configuration)} if self.pins.device.endswith("-85F") else {})
+        return spare | (
+            {"script_after_synth": floorplan(self.configuration)} if self.pins.device.endswith("-85F") else {}
+        )
 
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync`."""
