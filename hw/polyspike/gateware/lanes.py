@@ -52,7 +52,7 @@ class Lanes(wiring.Component):
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        #: Cycles from an event to its sum: weight row, weight and count, operand unless pairs, multiplier, capture, sum.
+        #: Cycles from event to sum: weight row, weight and count, operand unless pairs, multiplier, capture, sum.
         self.latency = 5 - configuration.pairs + Multiplier.LATENCY
         super().__init__(
             {
