@@ -11,6 +11,7 @@ from features import cells, count
 from subjects import ROOT
 from tqdm import tqdm
 
+from polyspike.gateware.boards.families import before_synthesis
 from polyspike.gateware.column import Column
 from polyspike.spec import LARGE, Configuration
 
@@ -38,7 +39,7 @@ CELLS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 
 def look_up_tables(configuration: Configuration) -> int:
     """Synthesize a column."""
-    statistics = cells(Column(configuration), "synth_ecp5")
+    statistics = cells(Column(configuration), "synth_ecp5", before=before_synthesis(configuration))
     return sum(number * count(statistics, cell) for cell, number in CELLS.items())
 
 

