@@ -597,7 +597,7 @@ def perceptron(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     network = functools.cache(functools.partial(convert, model, images[:UNTRAINED_CALIBRATION], Options(), name=name))
     case = bench.Case(name, network, images[UNTRAINED_CALIBRATION:], "Fashion-MNIST", "random")
     manifests, rows = bitstreams.manifests(), []
-    for configuration in ("small", "large"):
+    for configuration in ("small", "large-pairs"):
         label = f"polyspike-{name}-{configuration}"
         measured = kept(options, label, functools.partial(bench.measure, case, configuration, "sim", bench.IMAGES))
         if measured:
@@ -634,7 +634,7 @@ def mine(chosen: Sequence[str], output: Path) -> list[dict[str, Any]]:
         ours(entry, manifests[entry["board"]])
         for name in chosen
         for entry in entries
-        if entry["network"] == name and entry["configuration"] in ("small", "large")
+        if entry["network"] == name and entry["configuration"] in ("small", "large-pairs")
     ]
 
 
@@ -764,10 +764,10 @@ def _settings(rows: list[dict[str, Any]]) -> list[str]:
                 "bytes) and nothing fits. So Yosys is told that the ports never meet in a word, which holds for "
                 "double buffers. A wrapper of registers takes the place of the pins and is counted.",
                 "- **Clock**: the peer's is of one seed of nextpnr. *Estimated* is nextpnr's figure after placement, "
-                "where routing did not end in the time it had. Routing may end higher: that of our `large` was 71 MHz "
-                "after placement and 91 MHz routed. *Assumed* is that of the same configuration for another network, "
+                "where routing did not end in the time it had. Routing may end higher: that of `large-pairs` was 65 "
+                "MHz after placement and 84 MHz routed. *Assumed* is that of the same configuration for another network, "
                 "where this one was not placed: its streams and memories are the same. Our multipliers are "
-                "instantiated with their registers, and the floorplan of `large` is by hand; a generator for any FPGA "
+                "instantiated with their registers, and the floorplan of `large-pairs` is by hand; a generator for any FPGA "
                 "does neither. The figures per DSP and MHz leave the clock out.",
                 "- **Sums of two maps** (ResNet-8): NNgen's quantizer chooses 32-bit scales for them, its hardware for "
                 "int8 keeps 8 bits, and the result is wrong. Both scales are halved until they fit.",
