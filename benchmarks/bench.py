@@ -62,7 +62,12 @@ from polyspike.spec import NAMED
 WIDE, WANTED = 16, 0.90
 
 #: The board whose manifest a configuration's rates are from; None where none was routed, and there are no rates.
-BOARDS = {"tiny": "icebreaker", "small": "ulx3s-25f", "large": "ecpix5-85f", "large-pairs": "ulx3s-85f"}
+BOARDS: dict[str, str | None] = {
+    "tiny": "icebreaker",
+    "small": "ulx3s-25f",
+    "large": "ecpix5-85f",
+    "large-pairs": "ulx3s-85f",
+}
 
 #: The configurations whose layers are shown one by one.
 SHOWN = ("large", "large-pairs")

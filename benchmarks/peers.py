@@ -765,10 +765,10 @@ def _settings(rows: list[dict[str, Any]]) -> list[str]:
                 "double buffers. A wrapper of registers takes the place of the pins and is counted.",
                 "- **Clock**: the peer's is of one seed of nextpnr. *Estimated* is nextpnr's figure after placement, "
                 "where routing did not end in the time it had. Routing may end higher: that of `large-pairs` was 65 "
-                "MHz after placement and 84 MHz routed. *Assumed* is that of the same configuration for another network, "
-                "where this one was not placed: its streams and memories are the same. Our multipliers are "
-                "instantiated with their registers, and the floorplan of `large-pairs` is by hand; a generator for any FPGA "
-                "does neither. The figures per DSP and MHz leave the clock out.",
+                "MHz after placement and 84 MHz routed. *Assumed* is that of the same configuration for another "
+                "network, where this one was not placed: its streams and memories are the same. Our multipliers are "
+                "instantiated with their registers, and the floorplan of `large-pairs` is by hand; a generator for any "
+                "FPGA does neither. The figures per DSP and MHz leave the clock out.",
                 "- **Sums of two maps** (ResNet-8): NNgen's quantizer chooses 32-bit scales for them, its hardware for "
                 "int8 keeps 8 bits, and the result is wrong. Both scales are halved until they fit.",
                 "- **LUT** of a peer counts carries as two; what nextpnr packs of ours is in the board's manifest.",
