@@ -11,7 +11,7 @@ Values = dict[str, int]
 WORDS, ROWS, CHANNELS = 4096, 1024, 64
 
 
-def configuration(columns: int) -> Configuration:
+def configuration(columns: int, pairs: int = 0) -> Configuration:
     return Configuration(
         name="test",
         columns=columns,
@@ -20,6 +20,7 @@ def configuration(columns: int) -> Configuration:
         spike_depth=WORDS,
         param_depth=CHANNELS,
         program_depth=64,
+        pairs=pairs,
     )
 
 

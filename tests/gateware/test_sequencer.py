@@ -13,13 +13,16 @@ from polyspike.gateware import layouts
 from polyspike.gateware.sequencer import SETUP_CYCLES, Sequencer
 from polyspike.spec.instructions import HALT, encode, make
 
+#: With pairs, factors of products come from registers.
+_SHAPES = pytest.mark.parametrize(("columns", "pairs"), [(1, 0), (4, 0), (2, 1)])
+
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("columns", [1, 4])
-def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
+@_SHAPES
+def test_deals_every_position_once(columns: int, pairs: int, stall: str, seed: int) -> None:
     generator = random.Random(f"{columns} {stall} {seed}")
-    unit = Sequencer(configuration(columns))
+    unit = Sequencer(configuration(columns, pairs))
     layers = [random_layer(generator, columns) for _ in range(2)]
     program = [word for layer in layers for word in instructions(layer)] + [encode(make(HALT))]
     expected = [expected_items(layer, columns, 8) for layer in layers]
@@ -68,9 +71,9 @@ def test_deals_every_position_once(columns: int, stall: str, seed: int) -> None:
         assert each in [expected_steps(layer, at % 2) for layer in layers]
 
 
-@pytest.mark.parametrize("columns", [1, 4])
-def test_rate_and_latency(columns: int) -> None:
-    unit = Sequencer(configuration(columns))
+@_SHAPES
+def test_rate_and_latency(columns: int, pairs: int) -> None:
+    unit = Sequencer(configuration(columns, pairs))
     layer = random_layer(random.Random(0), columns)
     layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 1, "position_log2": columns.bit_length() - 1}
     program = instructions(layer)
@@ -101,7 +104,7 @@ def test_rate_and_latency(columns: int) -> None:
     run(unit, host)
     # One cycle to take the request, three an instruction, the products, one a column and one, one to start; and, to
     # several columns, one to settle and a register each.
-    first = 1 + 3 * len(program) + SETUP_CYCLES + columns + 1 + 1 + 2 * (columns > 1)
+    first = 1 + 3 * len(program) + SETUP_CYCLES + pairs + columns + 1 + 1 + 2 * (columns > 1)
     assert valid == list(range(first, first + 30, 2))
     assert ends == [first + 30 + 5 - (columns > 1)]
     # The counters have all of it but the request and the instructions, so this is what a host has to add to them.

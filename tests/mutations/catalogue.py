@@ -555,6 +555,14 @@ MUTATIONS = (
         "chosen.other.eq(current.word)",
     ),
     Mutation(
+        GATHER,
+        "pair-decoded-by-next",
+        Kind.STALE,
+        "a pair's codes mean what they would in the pass of the event behind it",
+        'select(m, self.weights, offered.slot, "of_offered")',
+        'select(m, self.weights, chosen.slot, "of_offered")',
+    ),
+    Mutation(
         LANES,
         "pair-not-packed",
         Kind.DROPPED_CONDITION,
@@ -575,8 +583,8 @@ MUTATIONS = (
         "pair-operand-borrow",
         Kind.DROPPED_CARRY,
         "a negative first count is not taken off the operand's upper part",
-        "upper1.eq(self.event.p.other - self.event.p.count[-1])",
-        "upper1.eq(self.event.p.other)",
+        "(event1.other - negative)",
+        "event1.other",
     ),
     Mutation(
         LANES,
@@ -833,8 +841,16 @@ MUTATIONS = (
         "stale-descriptors",
         Kind.STALE,
         "the steps of the last product are those of the layer before",
-        "with m.If(product == _PRODUCTS - 1):",
-        "with m.If(product == _PRODUCTS - 2):",
+        "with m.If(product == _PRODUCTS - 1 + ahead):",
+        "with m.If(product == _PRODUCTS - 2 + ahead):",
+    ),
+    Mutation(
+        SEQUENCER,
+        "factors-chosen-early",
+        Kind.STALE,
+        "with pairs, the last bit of a product is that of the next one's factors",
+        "with m.If(factor_bit == ahead):",
+        "with m.If(factor_bit == ahead + 1):",
     ),
     # What columns share.
     Mutation(

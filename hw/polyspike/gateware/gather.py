@@ -21,6 +21,11 @@ def decode_count(code: Signal, positive: Signal, width: int) -> Signal:
     return Cat(code[:width], code > positive[:width]).as_signed()
 
 
+def decoded(wide: Any, narrow: Any, weights: Any) -> Any:
+    """Return the signed count of a code of 8 or of 4 bits, whichever the pass with these WEIGHTS has."""
+    return Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
+
+
 def several(marks: Any) -> Any:
     """Return whether more than one of some marks is set. (Carry chains would take longer to say.)"""
 
@@ -78,7 +83,19 @@ class Gather(wiring.Component):
         )
         chosen_valid, place = Signal(), Signal()
         m.submodules.events = events = Buffer(layouts.event(self.configuration))
-        connect(m, events.o, flipped(self.event))
+        if self.configuration.pairs:
+            # To choose two codes and decode them is too long a way for a cycle: codes wait in the buffer, not counts.
+            offered = events.o.p
+            of_offered = layouts.select(m, self.weights, offered.slot, "of_offered")
+            m.d.comb += [
+                self.event.valid.eq(events.o.valid),
+                events.o.ready.eq(self.event.ready),
+                self.event.p.eq(offered),
+                self.event.p.count.eq(decoded(offered.count[:8], offered.count[:4], of_offered)),
+                self.event.p.other.eq(decode_count(offered.other[:4], of_offered.positive, 4)),
+            ]
+        else:
+            connect(m, events.o, flipped(self.event))
         finished = Signal()  # no more than one mark is left; a register, for the path back to the queue of words
         weights = layouts.select(m, self.weights, chosen.slot, "weights")
 
@@ -92,15 +109,15 @@ class Gather(wiring.Component):
         narrow = Array(chosen.word.word_select(position, 4) for position in range(16))[chosen.index]
         wide = Array(chosen.word.word_select(position, 8) for position in range(8))[chosen.index[:3]]
         count = Signal(layouts.COUNT)
-        m.d.comb += count.eq(
-            Mux(weights.wide, decode_count(wide, weights.positive, 8), decode_count(narrow, weights.positive, 4))
-        )
         if self.configuration.pairs:
             other = Array(chosen.other.word_select(position, 4) for position in range(16))[chosen.index]
             m.d.comb += [
-                events.i.p.other.eq(decode_count(other, weights.positive, 4)),
+                count.eq(Mux(weights.wide, wide, narrow)),
+                events.i.p.other.eq(other),
                 events.i.p.second.eq(chosen.second),
             ]
+        else:
+            m.d.comb += count.eq(decoded(wide, narrow, weights))
 
         # First the place of a count in its word, then the count. All of it goes on by a register, whatever is in it.
         m.d.comb += [

@@ -12,7 +12,7 @@ from polyspike.spec.configuration import WEIGHT_BITS, WORD_BITS
 from polyspike.spec.instructions import PASS_SLOTS, WEIGHTS, PassMode
 
 from . import layouts
-from .gather import decode_count
+from .gather import decoded
 from .primitives import UNCHECKED, Multiplier, read_unchecked
 
 #: Where the second count of a pair begins in an operand: the product of the first one, with a shift of 1, lies below.
@@ -90,7 +90,6 @@ class Lanes(wiring.Component):
         # Stage 1: the weight row arrives beside its event.
         valid1 = Signal()
         event1 = Signal(layouts.event(configuration))
-        upper1 = Signal(layouts.NARROW_COUNT)
         weights1 = self.weights[0].signature.create(path=("weights1",))
         mode = weights1.mode
         # Stage 2: weight and count; stage 3, without pairs: operand; then the multiplier's. Lanes are marked in pairs.
@@ -152,9 +151,6 @@ class Lanes(wiring.Component):
             m.d.sync += [valid1.eq(self.event.valid), event1.eq(self.event.p)]
             m.d.sync += raw1.eq(self.event.valid & (weights0.mode == PassMode.RAW))
             m.d.sync += [getattr(weights1, name).eq(getattr(weights0, name)) for name in weights0.signature.members]
-            if pairs:
-                # The second count lies above the first one, which takes one off it where it is negative.
-                m.d.sync += upper1.eq(self.event.p.other - self.event.p.count[-1])
         with m.If(move):
             m.d.sync += shift2.eq(weights1.shift)
             if pairs:
@@ -189,13 +185,16 @@ class Lanes(wiring.Component):
             common = [Signal(signed(_OPERAND_BITS), name=f"common{parity}") for parity in range(2)]
             shared = (mode == PassMode.BROADCAST) | raw1
             second2 = Signal()
-            both = Cat(event1.count[:_SECOND], event1.count[-1].replicate(_SECOND - len(event1.count)), upper1)
+            # The second count lies above the first one, which takes one off it where it is negative.
+            negative = event1.count[-1]
+            upper = (event1.other - negative)[: layouts.NARROW_COUNT.width]
+            both = Cat(event1.count, negative.replicate(_SECOND - len(event1.count)), upper)
             with m.If(move):
                 m.d.sync += second2.eq(event1.second)
                 for parity in range(2):
                     raw = event1.word.word_select(parity, 32)[:bits]
-                    upper = raw[raw_part:].as_signed() << (raw_part - raw_shift)
-                    part = Mux(upper_part, upper, raw[:raw_part])
+                    shifted = raw[raw_part:].as_signed() << (raw_part - raw_shift)
+                    part = Mux(upper_part, shifted, raw[:raw_part])
                     m.d.sync += common[parity].eq(Mux(raw1, part, both.as_signed()))
                     with m.If(~shared):
                         m.d.sync += common[parity].eq(0)
@@ -206,9 +205,7 @@ class Lanes(wiring.Component):
                 event1.sub[0] if lanes < 16 else 0
             ]
             wide = event1.word.word_select(lane % 8, 8)
-            own = Mux(
-                weights1.wide, decode_count(wide, weights1.positive, 8), decode_count(narrow, weights1.positive, 4)
-            )
+            own = decoded(wide, narrow, weights1)
             if pairs:
                 multiplier = Multiplier(_OPERAND_BITS, WEIGHT_BITS + _LARGEST_SHIFT)
                 self._second(m, lane, move, captured.last, flags[-1].second, multiplier.p)

@@ -35,7 +35,7 @@ RUN_REQUEST = data.StructLayout({"first": 16, "count": 16})
 _PRODUCTS = 3 * PASS_SLOTS
 _FACTOR_BITS = 7
 
-#: Cycles that SETUP takes.
+#: Cycles that SETUP takes; with pairs one more.
 SETUP_CYCLES = _PRODUCTS * _FACTOR_BITS
 
 
@@ -43,8 +43,8 @@ class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
     Rate: that of the dealer, an instruction in three cycles, two where the configuration is compact. Latency: RUN adds
-    SETUP_CYCLES, one a column and 3 more until its first position is dealt, with several columns 4, and 5 after the
-    last column is idle.
+    SETUP_CYCLES (and one with pairs), one a column and 3 more until its first position is dealt, with several columns
+    4, and 5 after the last column is idle.
 
     Members
     -------
@@ -100,6 +100,8 @@ class Sequencer(wiring.Component):
         opcode = word[:OPCODE_BITS]
         slot = data.View(layouts.instruction(SOURCE), word[: layouts.instruction(SOURCE).size]).slot
         product, factor_bit = Signal(range(_PRODUCTS)), Signal(range(_FACTOR_BITS))
+        # With pairs, a product's factors are in registers and chosen a cycle ahead: the way from there is long enough.
+        ahead = self.configuration.pairs
 
         m.submodules.dealer = dealer = Dealer(self.configuration)
         connect(m, self.layer, dealer.layer)
@@ -128,7 +130,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
                 with m.Else():
-                    m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1)]
+                    m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1 + ahead)]
                     m.next = "EXECUTE" if self.configuration.compact else "READ"
             if not self.configuration.compact:
                 with m.State("READ"):
@@ -158,12 +160,16 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
             with m.State("SETUP"):
-                self._setup(m, product, factor_bit)
+                self._setup(m, product, factor_bit, ahead)
                 m.d.comb += self.running.eq(1)
                 m.d.sync += factor_bit.eq(factor_bit - 1)
+                following = product.eq(product + 1)
+                if ahead:
+                    with m.If(factor_bit == ahead):
+                        m.d.sync += following
                 with m.If(factor_bit == 0):
-                    m.d.sync += [product.eq(product + 1), factor_bit.eq(_FACTOR_BITS - 1)]
-                    with m.If(product == _PRODUCTS - 1):
+                    m.d.sync += [*([] if ahead else [following]), factor_bit.eq(_FACTOR_BITS - 1)]
+                    with m.If(product == _PRODUCTS - 1 + ahead):
                         m.next = "SPREAD"
             with m.State("SPREAD"):
                 # The descriptors reach the last column; see Engine.
@@ -190,7 +196,7 @@ class Sequencer(wiring.Component):
                     m.next = "FETCH"
         return m
 
-    def _setup(self, m: Module, product: Signal, factor_bit: Signal) -> None:
+    def _setup(self, m: Module, product: Signal, factor_bit: Signal, ahead: int) -> None:
         """Work off the products of STEPS one by one, a bit of the smaller factor a cycle, the highest one first."""
         small = Signal(_FACTOR_BITS)
         large = Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)))
@@ -213,8 +219,11 @@ class Sequencer(wiring.Component):
                 (window.kernel_w, steps.row_tap, steps.row_line),
             ]
         with m.Switch(product):
-            for number, (first, second, into) in enumerate(factors):
+            for number in range(_PRODUCTS + ahead):
                 with m.Case(number):
-                    m.d.comb += [small.eq(first), large.eq(second)]
-                    with m.If(factor_bit == 0):
-                        m.d.sync += into.eq(total)
+                    if number < _PRODUCTS:
+                        first, second, _ = factors[number]
+                        m.d["sync" if ahead else "comb"] += [small.eq(first), large.eq(second)]
+                    if number >= ahead:
+                        with m.If(factor_bit == 0):
+                            m.d.sync += factors[number - ahead][2].eq(total)
