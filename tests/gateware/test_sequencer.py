@@ -1,6 +1,7 @@
 """The sequencer against the outer loops of the instruction set's description."""
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,8 +14,24 @@ from polyspike.gateware import layouts
 from polyspike.gateware.sequencer import SETUP_CYCLES, Sequencer
 from polyspike.spec.instructions import HALT, encode, make
 
-#: With pairs, factors of products come from registers.
-_SHAPES = pytest.mark.parametrize(("columns", "pairs"), [(1, 0), (4, 0), (2, 1)])
+#: With pairs, SETUP takes no longer than it must, and columns that have room take positions of those that have none.
+_SHAPES = pytest.mark.parametrize(("columns", "pairs"), [(1, 0), (4, 0), (1, 1), (4, 1)])
+
+
+def assert_dealt_to_groups(got: list[list[Values]], layers: list[Any], expected: list[list[list[Values]]]) -> None:
+    """Check that each position went to some column of its group, and once only."""
+    columns = range(len(got))
+    for column in columns:
+        allowed = [
+            item
+            for layer, items in zip(layers, expected, strict=True)
+            for other in columns
+            if (other ^ column) >> layer["SHAPE"]["position_log2"] == 0
+            for item in items[other]
+        ]
+        assert all(item in allowed for item in got[column])
+    dealt = Counter(repr(item) for items in got for item in items)
+    assert dealt == Counter(repr(item) for each in expected for items in each for item in items)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -41,8 +58,10 @@ def test_deals_every_position_once(columns: int, pairs: int, stall: str, seed: i
         done = False
         while not done:
             _, _, done = await ctx.tick().sample(unit.done)
-        for column in range(columns):
-            assert got[column] == expected[0][column] + expected[1][column]
+        if pairs:
+            assert_dealt_to_groups(got, layers, expected)
+        else:
+            assert got == [first + second for first, second in zip(*expected, strict=True)]
 
     def column(index: int) -> Any:
         async def testbench(ctx: Any) -> None:
@@ -104,8 +123,43 @@ def test_rate_and_latency(columns: int, pairs: int) -> None:
     run(unit, host)
     # One cycle to take the request, three an instruction, the products, one a column and one, one to start; and, to
     # several columns, one to settle and a register each.
-    first = 1 + 3 * len(program) + SETUP_CYCLES + pairs + columns + 1 + 1 + 2 * (columns > 1)
+    setup = SETUP_CYCLES
+    if pairs:
+        factors = [each["WINDOW"][name] for each in layer["passes"] for name in ("stride_x", "stride_y", "kernel_w")]
+        setup = sum(1 + max(1, factor.bit_length()) for factor in factors)
+    first = 1 + 3 * len(program) + setup + columns + 1 + 1 + 2 * (columns > 1)
     assert valid == list(range(first, first + 30, 2))
     assert ends == [first + 30 + 5 - (columns > 1)]
     # The counters have all of it but the request and the instructions, so this is what a host has to add to them.
     assert counted == list(range(1 + INSTRUCTION_CYCLES * len(program), ends[0]))
+
+
+@pytest.mark.parametrize("busy", range(4))
+def test_a_busy_column_is_passed_over(busy: int) -> None:
+    """With pairs, a column that takes nothing has one position at most, and the others of its group have all the rest."""
+    columns, positions = 4, 15
+    unit = Sequencer(configuration(columns, pairs=1))
+    layer = random_layer(random.Random(busy), columns)
+    layer["SHAPE"] |= {"height": 3, "width": 5, "tiles": 2, "position_log2": 1}
+    taken = [0] * columns
+
+    async def host(ctx: Any) -> None:
+        ctx.set(unit.write_enable, 1)
+        for address, data in enumerate(instructions(layer)):
+            ctx.set(unit.write, {"address": address, "data": data})
+            await ctx.tick()
+        ctx.set(unit.write_enable, 0)
+        items = [getattr(unit, f"item{column}") for column in range(columns)]
+        for column, item in enumerate(items):
+            ctx.set(item.ready, column != busy)
+        await put(ctx, unit.run, {"first": 0, "count": len(instructions(layer))})
+        for _ in range(250):
+            _, _, *valid = await ctx.tick().sample(*(item.valid for item in items))
+            for column in range(columns):
+                taken[column] += valid[column] and column != busy
+
+    run(unit, host)
+    groups = [taken[0] + taken[1], taken[2] + taken[3]]
+    assert taken[busy] == 0
+    assert groups[busy // 2] == positions - 1
+    assert groups[1 - busy // 2] == positions

@@ -71,16 +71,21 @@ class Column(wiring.Component):
             words = unit.o
         connect(m, words, leaving.i)
         connect(m, leaving.o, flipped(self.words))
-        items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
-        m.submodules.items = items
-        m.d.comb += [
-            items.w_data.eq(arriving.o.p),
-            items.w_en.eq(arriving.o.valid),
-            arriving.o.ready.eq(items.w_rdy),
-            fetch.item.p.eq(items.r_data),
-            fetch.item.valid.eq(items.r_rdy),
-            items.r_en.eq(fetch.item.ready),
-        ]
+        nothing_in_front = ~arriving.o.valid & ~fetch.working
+        if self.configuration.pairs:
+            connect(m, arriving.o, fetch.item)
+        else:
+            items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
+            m.submodules.items = items
+            m.d.comb += [
+                items.w_data.eq(arriving.o.p),
+                items.w_en.eq(arriving.o.valid),
+                arriving.o.ready.eq(items.w_rdy),
+                fetch.item.p.eq(items.r_data),
+                fetch.item.valid.eq(items.r_rdy),
+                items.r_en.eq(fetch.item.ready),
+            ]
+            nothing_in_front = ~arriving.o.valid & (items.level == 0) & ~fetch.working
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
         connect(m, gather.event, lanes.event)
@@ -100,7 +105,6 @@ class Column(wiring.Component):
         # A sum counts from its tag until its last word leaves the fire unit; an offered word, until it is taken.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        nothing_in_front = ~arriving.o.valid & (items.level == 0) & ~fetch.working
         nothing_left = nothing_in_front & (under_way == 0) & fire.empty & ~leaving.o.valid
         if self.configuration.probabilistic:
             nothing_left = nothing_left & unit.idle

@@ -1,6 +1,8 @@
 """Dealing the output positions of a layer to the columns."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,8 +16,9 @@ from .jump import Jump
 class Dealer(wiring.Component):
     """Walk over tiles and, within a tile, over output positions, row by row, and deal them to the columns.
 
-    Position i of a tile goes to column i mod P of its group, so which column works on what never depends on timing. A
-    position waits until all columns it is for have room for it. Addresses are kept by additions. A single column sees
+    Position i of a tile goes to column i mod P of its group, so which column works on what never depends on timing, and
+    a position waits until all columns it is for have room for it. With `pairs`, each group's first column with room
+    takes it if that one has none: which one it is changes no result, and the columns end together. Addresses are kept by additions. A single column sees
     the walk itself; several have a register each, so that they need not take a position at the same time.
 
     Rate: a position in two cycles, in 35 where numbers are drawn for it. Latency: 3 cycles from `start` to the first
@@ -73,15 +76,21 @@ class Dealer(wiring.Component):
             # Deal when every column that this position is for has room. Every register of the walk goes on by `deal`,
             # so it is one itself: what it says was found in the cycle before, in which the position was there already.
             room = Signal(columns)
+            if self.configuration.pairs:
+                takes, found = self._takers(m, ports, members, member)
             m.d.sync += deal.eq(on & room.all())
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
                 is_mine, mine = Signal(name=f"is_mine{column}"), Signal(name=f"mine{column}")
-                m.d.comb += [
-                    tile.eq(first_tile + (column >> position_log2)),
-                    is_mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
-                    room[column].eq(~port.valid | port.ready | ~is_mine),
-                ]
+                m.d.comb += tile.eq(first_tile + (column >> position_log2))
+                if self.configuration.pairs:
+                    there = tile < layer.extent.tiles
+                    m.d.comb += [is_mine.eq(takes[column] & there), room[column].eq(found[column] | ~there)]
+                else:
+                    m.d.comb += [
+                        is_mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
+                        room[column].eq(~port.valid | port.ready | ~is_mine),
+                    ]
                 m.d.sync += mine.eq(is_mine)
                 with m.If(port.ready):
                     m.d.sync += port.valid.eq(0)
@@ -126,6 +135,22 @@ class Dealer(wiring.Component):
         with m.If(self.start):
             m.d.sync += walking.eq(1)
         return m
+
+    def _takers(self, m: Module, ports: list[Any], members: Signal, member: Signal) -> tuple[Signal, Signal]:
+        """Return which columns take a position, one of each group, and in which columns' groups one has room."""
+        columns, position_log2 = range(len(ports)), self.layer.extent.position_log2
+        free, turn, takes, found = (Signal(len(ports), name=name) for name in ("free", "turn", "takes", "found"))
+        for column, port in enumerate(ports):
+            group = [other for other in columns if other != column]
+            together = {other: position_log2 >= (other ^ column).bit_length() for other in group}
+            better = Cat(together[other] & free[other] & (turn[other] | (other < column)) for other in group).any()
+            m.d.comb += [
+                free[column].eq(~port.valid | port.ready),
+                turn[column].eq((column & (members - 1)) == member),
+                takes[column].eq(free[column] & (turn[column] | ~better)),
+                found[column].eq(free[column] | Cat(together[other] & free[other] for other in group).any()),
+            ]
+        return takes, found
 
     def _jumping(self, m: Module, random: Signal, deal: Signal, last: Value) -> Value:
         """Add what keeps `random`, and return when it is not known yet what it is at the next position."""

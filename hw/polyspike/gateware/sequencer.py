@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -35,7 +35,7 @@ RUN_REQUEST = data.StructLayout({"first": 16, "count": 16})
 _PRODUCTS = 3 * PASS_SLOTS
 _FACTOR_BITS = 7
 
-#: Cycles that SETUP takes; with pairs one more.
+#: Cycles that SETUP takes without pairs.
 SETUP_CYCLES = _PRODUCTS * _FACTOR_BITS
 
 
@@ -43,8 +43,9 @@ class Sequencer(wiring.Component):
     """Fetch and execute instructions; RUN has a `Dealer` deal the layer's output positions to the columns.
 
     Rate: that of the dealer, an instruction in three cycles, two where the configuration is compact. Latency: RUN adds
-    SETUP_CYCLES (and one with pairs), one a column and 3 more until its first position is dealt, with several columns
-    4, and 5 after the last column is idle.
+    SETUP_CYCLES (with pairs, a cycle for each product and one for each bit of its smaller factor, and only for as many
+    passes as there are), one a column and 3 more until its first position is dealt, with several columns 4, and 5 after
+    the last column is idle.
 
     Members
     -------
@@ -100,8 +101,6 @@ class Sequencer(wiring.Component):
         opcode = word[:OPCODE_BITS]
         slot = data.View(layouts.instruction(SOURCE), word[: layouts.instruction(SOURCE).size]).slot
         product, factor_bit = Signal(range(_PRODUCTS)), Signal(range(_FACTOR_BITS))
-        # With pairs, a product's factors are in registers and chosen a cycle ahead: the way from there is long enough.
-        ahead = self.configuration.pairs
 
         m.submodules.dealer = dealer = Dealer(self.configuration)
         connect(m, self.layer, dealer.layer)
@@ -130,7 +129,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
                 with m.Else():
-                    m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1 + ahead)]
+                    m.d.sync += [left.eq(left - 1), product.eq(0), factor_bit.eq(_FACTOR_BITS - 1)]
                     m.next = "EXECUTE" if self.configuration.compact else "READ"
             if not self.configuration.compact:
                 with m.State("READ"):
@@ -160,17 +159,18 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
             with m.State("SETUP"):
-                self._setup(m, product, factor_bit, ahead)
-                m.d.comb += self.running.eq(1)
-                m.d.sync += factor_bit.eq(factor_bit - 1)
-                following = product.eq(product + 1)
-                if ahead:
-                    with m.If(factor_bit == ahead):
-                        m.d.sync += following
-                with m.If(factor_bit == 0):
-                    m.d.sync += [*([] if ahead else [following]), factor_bit.eq(_FACTOR_BITS - 1)]
-                    with m.If(product == _PRODUCTS - 1 + ahead):
+                if self.configuration.pairs:
+                    with m.If(self._setup_short(m, product)):
                         m.next = "SPREAD"
+                else:
+                    self._setup(m, product, factor_bit)
+                m.d.comb += self.running.eq(1)
+                if not self.configuration.pairs:
+                    m.d.sync += factor_bit.eq(factor_bit - 1)
+                    with m.If(factor_bit == 0):
+                        m.d.sync += [product.eq(product + 1), factor_bit.eq(_FACTOR_BITS - 1)]
+                        with m.If(product == _PRODUCTS - 1):
+                            m.next = "SPREAD"
             with m.State("SPREAD"):
                 # The descriptors reach the last column; see Engine.
                 m.d.comb += self.running.eq(1)
@@ -196,13 +196,22 @@ class Sequencer(wiring.Component):
                     m.next = "FETCH"
         return m
 
-    def _setup(self, m: Module, product: Signal, factor_bit: Signal, ahead: int) -> None:
+    def _setup(self, m: Module, product: Signal, factor_bit: Signal) -> None:
         """Work off the products of STEPS one by one, a bit of the smaller factor a cycle, the highest one first."""
         small = Signal(_FACTOR_BITS)
-        large = Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)))
+        large = self._large()
         partial, total = Signal.like(large), Signal.like(large)
         m.d.comb += total.eq((partial << 1) + Mux(small.bit_select(factor_bit, 1), large, 0))
         m.d.sync += partial.eq(Mux(factor_bit == 0, 0, total))
+        with m.Switch(product):
+            for number, (first, second, into) in enumerate(self._factors(m)):
+                with m.Case(number):
+                    m.d.comb += [small.eq(first), large.eq(second)]
+                    with m.If(factor_bit == 0):
+                        m.d.sync += into.eq(total)
+
+    def _factors(self, m: Module) -> list[tuple[Value, Value, Value]]:
+        """Return the smaller factor, the larger factor and the place of each product."""
         factors = []
         for each in layouts.passes(self.layer):
             source, window, weights, steps = each.source, each.window, each.weights, each.steps
@@ -218,12 +227,40 @@ class Sequencer(wiring.Component):
                 (window.stride_y, source.row_pitch, steps.y),
                 (window.kernel_w, steps.row_tap, steps.row_line),
             ]
+        return factors
+
+    def _setup_short(self, m: Module, product: Signal) -> Value:
+        """Work off the products of STEPS one by one, the lowest bit of the smaller factor first, until no bit is left.
+
+        Factors are loaded first, because the way through their choice and an adder is long. Returned is when the last
+        product is finished.
+        """
+        small = Signal(_FACTOR_BITS)
+        large = self._large()
+        partial, total = Signal.like(large), Signal.like(large)
+        loaded, ends = Signal(), Signal()
+        m.d.comb += [
+            total.eq(partial + Mux(small[0], large, 0)),
+            ends.eq(loaded & (small[1:] == 0)),
+        ]
+        m.d.sync += [
+            loaded.eq(~ends),
+            partial.eq(Mux(loaded, total, 0)),
+            small.eq(small >> 1),
+            large.eq(large << 1),
+        ]
+        with m.If(ends):
+            m.d.sync += product.eq(product + 1)
         with m.Switch(product):
-            for number in range(_PRODUCTS + ahead):
+            for number, (first, second, into) in enumerate(self._factors(m)):
                 with m.Case(number):
-                    if number < _PRODUCTS:
-                        first, second, _ = factors[number]
-                        m.d["sync" if ahead else "comb"] += [small.eq(first), large.eq(second)]
-                    if number >= ahead:
-                        with m.If(factor_bit == 0):
-                            m.d.sync += factors[number - ahead][2].eq(total)
+                    with m.If(~loaded):
+                        m.d.sync += [small.eq(first), large.eq(second)]
+                    with m.If(ends):
+                        m.d.sync += into.eq(total)
+        last = Mux(self.layer.extent.passes == PASS_SLOTS, _PRODUCTS, _PRODUCTS // PASS_SLOTS) - 1
+        return ends & (product == last)
+
+    def _large(self) -> Signal:
+        """Return a signal for a larger factor, or a product."""
+        return Signal(max(layouts.address_bits(self.configuration), layouts.row_bits(self.configuration)), name="large")
