@@ -136,7 +136,7 @@ def test_rate_and_latency(columns: int, pairs: int) -> None:
 
 @pytest.mark.parametrize("busy", range(4))
 def test_a_busy_column_is_passed_over(busy: int) -> None:
-    """With pairs, a column that takes nothing has one position at most, and the others of its group have all the rest."""
+    """With pairs, a column that takes nothing has one position, and the others of its group have all the rest."""
     columns, positions = 4, 15
     unit = Sequencer(configuration(columns, pairs=1))
     layer = random_layer(random.Random(busy), columns)

@@ -663,8 +663,8 @@ MUTATIONS = (
         "pair-right-of-source",
         Kind.DROPPED_CONDITION,
         "the second position's taps right of the source are fetched",
-        "within = paired & ~beyond & (y >= 0) & (x >= 0) & (right < width)",
-        "within = paired & ~beyond & (y >= 0) & (x >= 0)",
+        "within = paired & ~(y >= height) & (y >= 0) & (x >= 0) & (right < width)",
+        "within = paired & ~(y >= height) & (y >= 0) & (x >= 0) & (x < width)",
     ),
     Mutation(
         WALK,

@@ -15,7 +15,8 @@ from .gather import Gather
 from .lanes import Lanes
 from .probabilistic import attach
 
-#: Positions that wait in a column, so that one which is slow does not keep the others from theirs.
+#: Positions that wait in a column, so that one which is slow does not keep the others from theirs. With pairs none wait:
+#: the dealer passes over a column without room.
 _ITEMS = 4
 
 #: Sums that may be under way in a column: from the fetch of their words to the write of their counts.

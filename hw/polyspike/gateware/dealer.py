@@ -17,9 +17,10 @@ class Dealer(wiring.Component):
     """Walk over tiles and, within a tile, over output positions, row by row, and deal them to the columns.
 
     Position i of a tile goes to column i mod P of its group, so which column works on what never depends on timing, and
-    a position waits until all columns it is for have room for it. With `pairs`, each group's first column with room
-    takes it if that one has none: which one it is changes no result, and the columns end together. Addresses are kept by additions. A single column sees
-    the walk itself; several have a register each, so that they need not take a position at the same time.
+    a position waits until all columns it is for have room for it. With `pairs`, it goes to that column if it has room,
+    and otherwise to the first one of its group that has: no result depends on which, and columns end together.
+    Addresses are kept by additions. A single column sees the walk itself; several have a register each, so that they
+    need not take a position at the same time.
 
     Rate: a position in two cycles, in 35 where numbers are drawn for it. Latency: 3 cycles from `start` to the first
     item, 1 to a single column.

@@ -141,13 +141,15 @@ class Walk(wiring.Component):
         # Where a tap is inside for both positions of a pair, the walk goes on in the second one's turn.
         on, word_address, last_sum = go, address, last_slot & last_step
         if pairs:
-            neighbours = (window.stride_x == 2) & (weights.words == 1) & (weights.mode == PassMode.BROADCAST)
+            one_word = (weights.words == 1) & (weights.mode == PassMode.BROADCAST)
+            neighbours = register("neighbours", (window.stride_x == 2) & one_word)  # late where kx is 0: no matter
             same = neighbours & (kx != 0)
-            within = paired & ~beyond & (y >= 0) & (x >= 0) & (right < width)
+            # (Where the second position is left of the right border, the first one is, too.)
+            within = paired & ~(y >= height) & (y >= 0) & (x >= 0) & (right < width)
             both, again = register("both", within & ~same), register("again", within & same)
             second = Signal()  # the second position's turn
-            second_only = register("second_only", paired & (x < 0) | within & same)
-            is_second = Mux(both, second, second_only)
+            first_left = register("first_left", paired & (x < 0))
+            is_second = Mux(both, second, first_left | again)
             reach, second_address = Signal(address_bits), Signal(address_bits)
             last_turn = ~both | second
             on, last_sum = go & last_turn, last_sum & last_turn

@@ -162,10 +162,10 @@ class Sequencer(wiring.Component):
                 if self.configuration.pairs:
                     with m.If(self._setup_short(m, product)):
                         m.next = "SPREAD"
+                    m.d.comb += self.running.eq(1)
                 else:
                     self._setup(m, product, factor_bit)
-                m.d.comb += self.running.eq(1)
-                if not self.configuration.pairs:
+                    m.d.comb += self.running.eq(1)
                     m.d.sync += factor_bit.eq(factor_bit - 1)
                     with m.If(factor_bit == 0):
                         m.d.sync += [product.eq(product + 1), factor_bit.eq(_FACTOR_BITS - 1)]
