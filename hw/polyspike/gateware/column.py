@@ -15,7 +15,7 @@ from .gather import Gather
 from .lanes import Lanes
 from .probabilistic import attach
 
-#: Positions that wait in a column, so that one which is slow does not keep the others from theirs. With pairs none wait:
+#: Positions that wait in a column, so that one which is slow does not keep the others from theirs. None do with pairs:
 #: the dealer passes over a column without room.
 _ITEMS = 4
 
