@@ -881,9 +881,9 @@ MUTATIONS = (
         DEALER,
         "groups-mixed",
         Kind.OFF_BY_ONE,
-        "with pairs, columns of half a group make way for each other only",
-        "position_log2 >= (other ^ column).bit_length()",
-        "position_log2 > (other ^ column).bit_length()",
+        "with pairs, columns of two groups make way for each other",
+        "joined[(other ^ column).bit_length()]",
+        "joined[(other ^ column).bit_length() - 1]",
     ),
     # What columns share.
     Mutation(

@@ -73,7 +73,9 @@ class Dealer(wiring.Component):
             m.d.comb += [members.eq(1), groups.eq(1), self.item0.valid.eq(on)]
             m.d.comb += [self.item0.p.eq(at), self.item0.p.tile.eq(first_tile)]
         else:
-            m.d.comb += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
+            # With pairs, what follows from the layer's shape is in registers: the way on to `deal` is long.
+            shaped = m.d["sync" if self.configuration.pairs else "comb"]
+            shaped += [members.eq(1 << position_log2), groups.eq(columns >> position_log2)]
             # Deal when every column that this position is for has room. Every register of the walk goes on by `deal`,
             # so it is one itself: what it says was found in the cycle before, in which the position was there already.
             room = Signal(columns)
@@ -83,7 +85,11 @@ class Dealer(wiring.Component):
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
                 is_mine, mine = Signal(name=f"is_mine{column}"), Signal(name=f"mine{column}")
-                m.d.comb += tile.eq(first_tile + (column >> position_log2))
+                group = column >> position_log2
+                if self.configuration.pairs:
+                    group = Signal(4, name=f"group{column}")
+                    m.d.sync += group.eq(column >> position_log2)
+                m.d.comb += tile.eq(first_tile + group)
                 if self.configuration.pairs:
                     there = tile < layer.extent.tiles
                     m.d.comb += [is_mine.eq(takes[column] & there), room[column].eq(found[column] | ~there)]
@@ -139,11 +145,13 @@ class Dealer(wiring.Component):
 
     def _takers(self, m: Module, ports: list[Any], members: Signal, member: Signal) -> tuple[Signal, Signal]:
         """Return which columns take a position, one of each group, and in which columns' groups one has room."""
-        columns, position_log2 = range(len(ports)), self.layer.extent.position_log2
+        columns = range(len(ports))
+        joined = Signal(len(ports).bit_length())  # bit b: columns that differ in their lowest b bits are of a group
+        m.d.sync += joined.eq(Cat(self.layer.extent.position_log2 >= bits for bits in range(len(joined))))
         free, turn, takes, found = (Signal(len(ports), name=name) for name in ("free", "turn", "takes", "found"))
         for column, port in enumerate(ports):
             group = [other for other in columns if other != column]
-            together = {other: position_log2 >= (other ^ column).bit_length() for other in group}
+            together = {other: joined[(other ^ column).bit_length()] for other in group}
             better = Cat(together[other] & free[other] & (turn[other] | (other < column)) for other in group).any()
             m.d.comb += [
                 free[column].eq(~port.valid | port.ready),

@@ -47,7 +47,7 @@ class Ulx3s85F(Ulx3s):
     name = "ulx3s-85f"
     platform = ULX3S_85F_Platform
     configuration_name = "large-pairs"
-    default_clock_hz = 75_000_000
+    default_clock_hz = 87_500_000
     default_target_hz = 100_000_000
 
 
