@@ -91,7 +91,8 @@ class Machine:
         self.columns = [ColumnCounters() for _ in range(c.columns)]
         #: Registers that only keep what is written to them.
         self.settings = {"UART_DIVISOR": 0, "INPUT_LAYOUT": 0}
-        #: Least cycles the runs could have taken: in each, the events of the busiest column.
+        #: Least cycles the runs could have taken: in each, the events of the busiest column; with pairs, where positions
+        #: go to whichever column of a group has room, those of the busiest group, evenly divided.
         self.cycles = 0
         self._random: dict[RandomValue, int] = {}
         self._states: Integers = np.zeros(0, np.int64)
@@ -263,7 +264,11 @@ class Machine:
         if (self._read_from & self._written).any():
             at = int(np.flatnonzero(self._read_from & self._written)[0])
             raise DeviceError(f"a RUN reads and writes spike word {at}; in which order is not defined")
-        self.cycles += max(column.events - events for column, events in zip(self.columns, before, strict=True))
+        took = [column.events - events for column, events in zip(self.columns, before, strict=True)]
+        if c.pairs:
+            firsts = range(0, groups * position_count, position_count)
+            took = [-(-sum(took[first : first + position_count]) // position_count) for first in firsts]
+        self.cycles += max(took)
 
     def _check_pairs(self) -> None:
         """Refuse a RUN that cannot work on pairs of positions."""
