@@ -91,8 +91,8 @@ class Machine:
         self.columns = [ColumnCounters() for _ in range(c.columns)]
         #: Registers that only keep what is written to them.
         self.settings = {"UART_DIVISOR": 0, "INPUT_LAYOUT": 0}
-        #: Least cycles the runs could have taken: in each, the events of the busiest column; with pairs, where positions
-        #: go to whichever column of a group has room, those of the busiest group, evenly divided.
+        #: Least cycles the runs could have taken: in each, the events of the busiest column; with pairs, where a
+        #: position goes to whichever column of a group has room, those of the busiest group, evenly divided.
         self.cycles = 0
         self._random: dict[RandomValue, int] = {}
         self._states: Integers = np.zeros(0, np.int64)
