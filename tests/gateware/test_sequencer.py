@@ -18,6 +18,15 @@ from polyspike.spec.instructions import HALT, encode, make
 _SHAPES = pytest.mark.parametrize(("columns", "pairs"), [(1, 0), (4, 0), (1, 1), (4, 1)])
 
 
+async def load(ctx: Any, unit: Sequencer, program: list[int]) -> None:
+    """Write a program from address 0 on."""
+    ctx.set(unit.write_enable, 1)
+    for address, data in enumerate(program):
+        ctx.set(unit.write, {"address": address, "data": data})
+        await ctx.tick()
+    ctx.set(unit.write_enable, 0)
+
+
 def assert_dealt_to_groups(got: list[list[Values]], layers: list[Any], expected: list[list[list[Values]]]) -> None:
     """Check that each position went to some column of its group, and once only."""
     columns = range(len(got))
@@ -49,11 +58,7 @@ def test_deals_every_position_once(columns: int, pairs: int, stall: str, seed: i
 
     async def host(ctx: Any) -> None:
         ctx.set(unit.idle, (1 << columns) - 1)
-        ctx.set(unit.write_enable, 1)
-        for address, data in enumerate(program):
-            ctx.set(unit.write, {"address": address, "data": data})
-            await ctx.tick()
-        ctx.set(unit.write_enable, 0)
+        await load(ctx, unit, program)
         await put(ctx, unit.run, {"first": 0, "count": generator.choice([0, len(program), 60])})
         done = False
         while not done:
@@ -101,11 +106,7 @@ def test_rate_and_latency(columns: int, pairs: int) -> None:
     counted: list[int] = []
 
     async def host(ctx: Any) -> None:
-        ctx.set(unit.write_enable, 1)
-        for address, data in enumerate(program):
-            ctx.set(unit.write, {"address": address, "data": data})
-            await ctx.tick()
-        ctx.set(unit.write_enable, 0)
+        await load(ctx, unit, program)
         items = [getattr(unit, f"item{column}") for column in range(columns)]
         for item in items:
             ctx.set(item.ready, 1)
@@ -144,11 +145,7 @@ def test_a_busy_column_is_passed_over(busy: int) -> None:
     taken = [0] * columns
 
     async def host(ctx: Any) -> None:
-        ctx.set(unit.write_enable, 1)
-        for address, data in enumerate(instructions(layer)):
-            ctx.set(unit.write, {"address": address, "data": data})
-            await ctx.tick()
-        ctx.set(unit.write_enable, 0)
+        await load(ctx, unit, instructions(layer))
         items = [getattr(unit, f"item{column}") for column in range(columns)]
         for column, item in enumerate(items):
             ctx.set(item.ready, column != busy)

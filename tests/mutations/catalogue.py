@@ -736,8 +736,8 @@ MUTATIONS = (
         "tags-repeat",
         Kind.STALE,
         "a tag stays in its queue when its sum has been taken",
-        "tags.r_en.eq(fire.tag.ready)",
-        "tags.r_en.eq(0)",
+        "connect_queue(m, tag, tags, fire.tag)",
+        "connect_queue(m, tag, tags, fire.tag)\n        m.d.comb += tags.r_en.eq(0)",
     ),
     Mutation(
         DEALER,
@@ -768,7 +768,7 @@ MUTATIONS = (
         "no-room-needed",
         Kind.MISSED_STALL,
         "a position is dealt to a column that has not taken the one before",
-        "room[column].eq(~port.valid | port.ready | ~is_mine)",
+        "room[column].eq(has_room[column] | ~is_mine)",
         "room[column].eq(1)",
     ),
     Mutation(

@@ -1,8 +1,22 @@
 """A place to wait in a stream, so that no path goes through it."""
 
+from typing import Any
+
 from amaranth.hdl import Module, ShapeLike, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+
+def connect_queue(m: Module, before: Any, queue: fifo.FIFOInterface, after: Any) -> None:
+    """Let the items of the stream `before` wait in a library's queue and leave it by the stream `after`."""
+    m.d.comb += [
+        queue.w_data.eq(before.p),
+        queue.w_en.eq(before.valid),
+        before.ready.eq(queue.w_rdy),
+        after.p.eq(queue.r_data),
+        after.valid.eq(queue.r_rdy),
+        queue.r_en.eq(after.ready),
+    ]
 
 
 class Buffer(wiring.Component):

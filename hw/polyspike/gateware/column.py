@@ -8,7 +8,7 @@ from polyspike.spec import Configuration
 from polyspike.spec.instructions import PassMode
 
 from . import layouts
-from .buffer import Buffer
+from .buffer import Buffer, connect_queue
 from .fetch import Fetch
 from .fire import Fire
 from .gather import Gather
@@ -72,21 +72,14 @@ class Column(wiring.Component):
             words = unit.o
         connect(m, words, leaving.i)
         connect(m, leaving.o, flipped(self.words))
-        nothing_in_front = ~arriving.o.valid & ~fetch.working
+        none_waiting = ~arriving.o.valid
         if self.configuration.pairs:
             connect(m, arriving.o, fetch.item)
         else:
             items = fifo.SyncFIFOBuffered(width=layouts.item(self.configuration).size, depth=_ITEMS)
             m.submodules.items = items
-            m.d.comb += [
-                items.w_data.eq(arriving.o.p),
-                items.w_en.eq(arriving.o.valid),
-                arriving.o.ready.eq(items.w_rdy),
-                fetch.item.p.eq(items.r_data),
-                fetch.item.valid.eq(items.r_rdy),
-                items.r_en.eq(fetch.item.ready),
-            ]
-            nothing_in_front = ~arriving.o.valid & (items.level == 0) & ~fetch.working
+            connect_queue(m, arriving.o, items, fetch.item)
+            none_waiting = none_waiting & (items.level == 0)
         connect(m, flipped(self.request), fetch.request)
         connect(m, fetch.fetched, gather.fetched)
         connect(m, gather.event, lanes.event)
@@ -94,19 +87,12 @@ class Column(wiring.Component):
         m.d.comb += [fetch.word.eq(self.word), fetch.word_valid.eq(self.word_valid)]
 
         m.submodules.tags = tags = fifo.SyncFIFOBuffered(width=layouts.tag(self.configuration).size, depth=_TAGS)
-        m.d.comb += [
-            tags.w_data.eq(tag.p),
-            tags.w_en.eq(tag.valid),
-            tag.ready.eq(tags.w_rdy),
-            fire.tag.p.eq(tags.r_data),
-            fire.tag.valid.eq(tags.r_rdy),
-            tags.r_en.eq(fire.tag.ready),
-        ]
+        connect_queue(m, tag, tags, fire.tag)
 
         # A sum counts from its tag until its last word leaves the fire unit; an offered word, until it is taken.
         under_way = Signal(range(2 * _TAGS))
         m.d.sync += under_way.eq(under_way + (fetch.tag.valid & fetch.tag.ready) - fire.done)
-        nothing_left = nothing_in_front & (under_way == 0) & fire.empty & ~leaving.o.valid
+        nothing_left = none_waiting & ~fetch.working & (under_way == 0) & fire.empty & ~leaving.o.valid
         if self.configuration.probabilistic:
             nothing_left = nothing_left & unit.idle
         m.d.comb += self.idle.eq(nothing_left)

@@ -1,7 +1,5 @@
 """Dealing the output positions of a layer to the columns."""
 
-from typing import Any
-
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -79,24 +77,28 @@ class Dealer(wiring.Component):
             # Deal when every column that this position is for has room. Every register of the walk goes on by `deal`,
             # so it is one itself: what it says was found in the cycle before, in which the position was there already.
             room = Signal(columns)
+            has_room = [~port.valid | port.ready for port in ports]
+            has_turn = [(column & (members - 1)) == member for column in range(columns)]
             if self.configuration.pairs:
-                takes, found = self._takers(m, ports, members, member)
+                takes, found = self._takers(m, has_room, has_turn)
             m.d.sync += deal.eq(on & room.all())
             for column, port in enumerate(ports):
                 tile = Signal(11, name=f"tile{column}")
                 is_mine, mine = Signal(name=f"is_mine{column}"), Signal(name=f"mine{column}")
-                group = column >> position_log2
+                there = tile < layer.extent.tiles
                 if self.configuration.pairs:
                     group = Signal(4, name=f"group{column}")
-                    m.d.sync += group.eq(column >> position_log2)
-                m.d.comb += tile.eq(first_tile + group)
-                if self.configuration.pairs:
-                    there = tile < layer.extent.tiles
-                    m.d.comb += [is_mine.eq(takes[column] & there), room[column].eq(found[column] | ~there)]
+                    shaped += group.eq(column >> position_log2)
+                    m.d.comb += [
+                        tile.eq(first_tile + group),
+                        is_mine.eq(takes[column] & there),
+                        room[column].eq(found[column] | ~there),
+                    ]
                 else:
                     m.d.comb += [
-                        is_mine.eq(((column & (members - 1)) == member) & (tile < layer.extent.tiles)),
-                        room[column].eq(~port.valid | port.ready | ~is_mine),
+                        tile.eq(first_tile + (column >> position_log2)),
+                        is_mine.eq(has_turn[column] & there),
+                        room[column].eq(has_room[column] | ~is_mine),
                     ]
                 m.d.sync += mine.eq(is_mine)
                 with m.If(port.ready):
@@ -143,19 +145,19 @@ class Dealer(wiring.Component):
             m.d.sync += walking.eq(1)
         return m
 
-    def _takers(self, m: Module, ports: list[Any], members: Signal, member: Signal) -> tuple[Signal, Signal]:
+    def _takers(self, m: Module, has_room: list[Value], has_turn: list[Value]) -> tuple[Signal, Signal]:
         """Return which columns take a position, one of each group, and in which columns' groups one has room."""
-        columns = range(len(ports))
-        joined = Signal(len(ports).bit_length())  # bit b: columns that differ in their lowest b bits are of a group
+        count = len(has_room)
+        joined = Signal(count.bit_length())  # bit b: columns that differ in their lowest b bits are of a group
         m.d.sync += joined.eq(Cat(self.layer.extent.position_log2 >= bits for bits in range(len(joined))))
-        free, turn, takes, found = (Signal(len(ports), name=name) for name in ("free", "turn", "takes", "found"))
-        for column, port in enumerate(ports):
-            group = [other for other in columns if other != column]
+        free, turn, takes, found = (Signal(count, name=name) for name in ("free", "turn", "takes", "found"))
+        for column in range(count):
+            group = [other for other in range(count) if other != column]
             together = {other: joined[(other ^ column).bit_length()] for other in group}
             better = Cat(together[other] & free[other] & (turn[other] | (other < column)) for other in group).any()
             m.d.comb += [
-                free[column].eq(~port.valid | port.ready),
-                turn[column].eq((column & (members - 1)) == member),
+                free[column].eq(has_room[column]),
+                turn[column].eq(has_turn[column]),
                 takes[column].eq(free[column] & (turn[column] | ~better)),
                 found[column].eq(free[column] | Cat(together[other] & free[other] for other in group).any()),
             ]

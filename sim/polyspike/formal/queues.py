@@ -114,14 +114,7 @@ class _Queue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.queue = queue = self.queue
-        m.d.comb += [
-            queue.w_data.eq(self.i.p),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            self.o.p.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
-        ]
+        buffer.connect_queue(m, self.i, queue, self.o)
         return m
 
 

@@ -265,10 +265,8 @@ class Machine:
             at = int(np.flatnonzero(self._read_from & self._written)[0])
             raise DeviceError(f"a RUN reads and writes spike word {at}; in which order is not defined")
         took = [column.events - events for column, events in zip(self.columns, before, strict=True)]
-        if c.pairs:
-            firsts = range(0, groups * position_count, position_count)
-            took = [-(-sum(took[first : first + position_count]) // position_count) for first in firsts]
-        self.cycles += max(took)
+        even = position_count if c.pairs else 1  # columns that can have an equal part of the events
+        self.cycles += max(-(-sum(took[first : first + even]) // even) for first in range(0, c.columns, even))
 
     def _check_pairs(self) -> None:
         """Refuse a RUN that cannot work on pairs of positions."""
